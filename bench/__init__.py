@@ -1,0 +1,1 @@
+"""Each figure that the README quotes, measured: `python -m bench NAME`. May import everything."""

@@ -1,0 +1,1 @@
+"""The server process: takes layers in, stores them, detects on them, hands out what it saw."""

@@ -1,0 +1,113 @@
+"""Micro-batching: layers of all cameras wait a few milliseconds for each other, then run as one.
+
+`submit` parks the caller until its layer's boxes are there. The queue is bounded: a full one makes
+callers wait, which reaches the cameras as layers that are not read from their streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from cloud.detector import Detection, LayerDetector
+from cloud.metrics import Metrics
+from common.bitstream import Header
+from common.errors import CorruptStream, DecoderUnavailable, GlimpseError, ModelMismatch
+
+log = structlog.get_logger()
+
+Integers = NDArray[np.int16]
+
+
+@dataclass
+class _Waiting:
+    layer: bytes
+    done: asyncio.Future[Detection]
+
+
+class BatchingDetector:
+    """Runs a LayerDetector on one thread, a batch at a time.
+
+    window_s    how long the first layer of a batch waits for others, seconds
+    most        layers in a batch at the most
+    queue_size  layers that may wait; more make `submit` wait
+    """
+
+    def __init__(
+        self,
+        detector: LayerDetector,
+        metrics: Metrics,
+        *,
+        window_s: float = 0.003,
+        most: int = 16,
+        queue_size: int = 256,
+    ) -> None:
+        self._detector, self._metrics = detector, metrics
+        self._window_s, self._most = window_s, most
+        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(queue_size)
+
+    async def submit(self, layer: bytes) -> Detection:
+        """The boxes of one layer.
+
+        Raises CorruptStream or ModelMismatch: this layer will never have any; DecoderUnavailable:
+        the detector failed, and may not fail the next time.
+        """
+        waiting = _Waiting(layer, asyncio.get_running_loop().create_future())
+        await self._queue.put(waiting)
+        return await waiting.done
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        while True:
+            batch = await self._gather()
+            if not batch:
+                continue
+            started = time.perf_counter()
+            answers = await self._answers([waiting.layer for waiting in batch])
+            self._metrics.detect_seconds.observe(time.perf_counter() - started)
+            self._metrics.detect_batch_size.observe(len(batch))
+            for waiting, answer in zip(batch, answers, strict=True):
+                _settle(waiting.done, answer)
+
+    async def _gather(self) -> list[_Waiting]:
+        batch = [await self._queue.get()]
+        if self._window_s > 0 and self._queue.qsize() + 1 < self._most:
+            await asyncio.sleep(self._window_s)
+        while len(batch) < self._most and not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+        return [waiting for waiting in batch if not waiting.done.done()]  # its caller has left
+
+    async def _answers(self, layers: Sequence[bytes]) -> Sequence[Detection | GlimpseError]:
+        try:
+            return await asyncio.to_thread(self._work, layers)
+        except Exception:  # out of memory, say: the next batch may be luckier
+            log.exception("the detector failed", layers=len(layers))
+            self._metrics.detect_failures.inc()
+            return [DecoderUnavailable("the detector failed; its log says why")] * len(layers)
+
+    def _work(self, layers: Sequence[bytes]) -> list[Detection | GlimpseError]:
+        """On the worker thread: one bad layer must not take its batch along."""
+        answers: dict[int, Detection | GlimpseError] = {}
+        read: dict[int, tuple[Header, Integers]] = {}
+        for i, layer in enumerate(layers):
+            try:
+                read[i] = self._detector.read(layer)
+            except (CorruptStream, ModelMismatch) as error:
+                answers[i] = error
+        answers |= zip(read, self._detector.detect_read(list(read.values())), strict=True)
+        return [answers[i] for i in range(len(layers))]
+
+
+def _settle(done: asyncio.Future[Detection], answer: Detection | GlimpseError) -> None:
+    if done.done():  # its caller left meanwhile
+        return
+    if isinstance(answer, GlimpseError):
+        done.set_exception(answer)
+    else:
+        done.set_result(answer)

@@ -1,0 +1,189 @@
+"""IngestService: one camera's stream. Performs what CloudSession decides, and decides nothing.
+
+    reader ──Received──┐
+    writer ──Stored────┼──> events ──> CloudSession.on ──> actions, performed in order
+    detector ─Detected─┘
+
+The reader takes the next message when the last one has been dealt with and the detector is not a
+whole window behind. Else the camera's layers wait in its own socket: what one camera can make this
+process hold is bounded, whatever that camera does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from cloud.identity import Identities
+from cloud.intake import Intake
+from cloud.metrics import Metrics
+from cloud.status import errors_as_status
+from cloud.wire import from_request, to_response
+from common.errors import RemoteProtocolError
+from common.events import (
+    Admit,
+    ArmTimer,
+    Close,
+    CloudAction,
+    CloudEvent,
+    Connected,
+    Disconnected,
+    Draining,
+    LookedUp,
+    Lookup,
+    Outcome,
+    Received,
+    Results,
+    Send,
+    Store,
+    Superseded,
+    Tick,
+    ToEdge,
+)
+from common.session import CloudPolicy, CloudSession
+from glimpse.v1 import ingest_pb2, ingest_pb2_grpc
+
+log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[ingest_pb2.StreamRequest, ingest_pb2.StreamResponse]
+
+
+class IngestService(ingest_pb2_grpc.IngestServiceServicer):
+    """The gRPC face of Intake; knows which stream speaks for which camera."""
+
+    def __init__(
+        self, intake: Intake, identities: Identities, metrics: Metrics, policy: CloudPolicy
+    ) -> None:
+        self.intake, self.metrics, self.policy = intake, metrics, policy
+        self.speaking: dict[str, _Stream] = {}
+        self.streams: set[_Stream] = set()
+        self.draining = False
+        self._identities = identities
+
+    async def Stream(  # type: ignore[override]  # noqa: N802 - reads and writes by itself
+        self, _: object, context: Context
+    ) -> None:
+        async with errors_as_status(context, self.metrics):
+            identity = self._identities.camera(context)
+            await _Stream(self, context, identity.name).run()
+
+    def drain(self) -> None:
+        """Tells every camera to come back later; streams end when what they sent is settled."""
+        self.draining = True
+        for stream in tuple(self.streams):
+            stream.give(Draining())
+
+
+class _Stream:
+    """One stream from Connected to Close."""
+
+    def __init__(self, service: IngestService, context: Context, identity: str) -> None:
+        self._service, self._context = service, context
+        self._name = secrets.token_hex(4)
+        self._events: asyncio.Queue[CloudEvent] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()  # stores and detections under way
+        self._taken = asyncio.Event()  # the last message that was read has been dealt with
+        self._fault: RemoteProtocolError | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._session = CloudSession(
+            self._name,
+            service.intake.model_id,
+            inspect=service.intake.inspect,
+            identity=identity,
+            policy=service.policy,
+        )
+
+    def give(self, event: CloudEvent) -> None:
+        self._events.put_nowait(event)
+
+    async def run(self) -> None:
+        """Returns at the stream's end. Raises RemoteProtocolError for what is no message at all."""
+        self._service.streams.add(self)
+        self.give(Connected())
+        if self._service.draining:
+            self.give(Draining())
+        reader = asyncio.create_task(self._read())
+        try:
+            with self._service.metrics.sessions.track_inprogress():
+                while not await self._step(await self._events.get()):
+                    pass
+        finally:
+            reader.cancel()
+            if self._timer:
+                self._timer.cancel()
+            self._service.streams.discard(self)
+            if self._service.speaking.get(self._session.camera) is self:
+                del self._service.speaking[self._session.camera]
+        if self._fault:
+            raise self._fault
+
+    async def _read(self) -> None:
+        try:
+            while isinstance(request := await self._context.read(), ingest_pb2.StreamRequest):
+                message = from_request(request)
+                if message is not None:
+                    self._taken.clear()
+                    self.give(Received(message))
+                    await self._taken.wait()
+                while len(self._tasks) >= self._service.policy.window:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        except DecodeError:
+            self._fault = RemoteProtocolError("these bytes are no StreamRequest")
+        self.give(Disconnected("the camera closed the stream"))
+
+    async def _step(self, event: CloudEvent) -> bool:
+        """Performs what the session says to an event; True when the stream is over."""
+        over = isinstance(event, Disconnected)
+        for action in self._session.on(event, time.monotonic()):
+            await self._perform(action)
+            over |= isinstance(action, Close)
+        if isinstance(event, Received):
+            self._taken.set()
+        return over
+
+    async def _perform(self, action: CloudAction) -> None:
+        match action:
+            case Send(message):
+                self._count_refused(message)
+                await self._context.write(to_response(message))
+            case Store(layers):
+                tasks = self._service.intake.take(layers, self.give)
+                self._tasks.update(tasks)
+                for task in tasks:
+                    task.add_done_callback(self._tasks.discard)
+            case Lookup(frames):
+                self.give(LookedUp(await self._service.intake.held(frames)))
+            case Admit(camera, boot):
+                self._admit(camera, boot)
+            case ArmTimer(at):
+                self._arm(at)
+            case Close(code, reason):
+                log.info(
+                    "camera gone", camera=self._session.camera, session=self._name,
+                    code=code.name.lower(), reason=reason,
+                )  # fmt: skip
+
+    def _admit(self, camera: str, boot: str) -> None:
+        log.info("camera connected", camera=camera, boot=boot, session=self._name)
+        before = self._service.speaking.get(camera)
+        self._service.speaking[camera] = self
+        if before is not None:
+            before.give(Superseded())
+
+    def _arm(self, at: float | None) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None
+        if at is not None:
+            delay = max(0.0, at - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self.give, Tick())
+
+    def _count_refused(self, message: ToEdge) -> None:
+        for result in message.frames if isinstance(message, Results) else ():
+            if result.outcome is Outcome.REFUSED:
+                self._service.metrics.layers.labels(self._session.camera, "refused").inc()

@@ -1,0 +1,190 @@
+"""What all cameras' streams share: layers into the store, through the detector, and out again.
+
+A layer goes to the store and to the detector at once. Its boxes are published and kept after it is
+stored, so that nobody sees boxes of a frame that the store does not have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from cloud.batching import BatchingDetector
+from cloud.bus import Bus
+from cloud.detector import Detection
+from cloud.metrics import Metrics
+from cloud.sightings import UNREADABLE, Sighting
+from cloud.store import Found, FrameStore, Outcome
+from cloud.writer import StoreWriter
+from common.bitstream import Kind, unpack
+from common.errors import CorruptStream, GlimpseError, ModelMismatch, StoreFull
+from common.events import CloudEvent, Detected, Stored, StoreFailed
+from common.types import FrameId, Layer
+
+log = structlog.get_logger()
+
+Storing = asyncio.Task[tuple[Outcome, ...]]
+
+_CATCH_UP = 16  # layers that are looked at together after a restart; live ones stand between
+_CATCH_UP_FAILURES = 64  # then it is the detector or the store, not the layers
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the detector said to a layer: a detection, or why there is none.
+
+    is_final  False: it failed, and another try may succeed
+    """
+
+    detection: Detection | None
+    reason: str = ""
+    is_final: bool = True
+
+
+class Intake:
+    """Layers on their way. model_id, model: the detector's, as a number and as a name."""
+
+    def __init__(
+        self,
+        store: FrameStore,
+        writer: StoreWriter,
+        detector: BatchingDetector,
+        bus: Bus[Sighting],
+        metrics: Metrics,
+        *,
+        model_id: int,
+        model: str,
+    ) -> None:
+        self.model_id = model_id
+        self._store, self._writer, self._detector = store, writer, detector
+        self._bus, self._metrics, self._model = bus, metrics, model
+        self._work: set[asyncio.Task[None]] = set()
+        self._in_hand: set[FrameId] = set()
+
+    def inspect(self, data: bytes) -> None:
+        """Raises CorruptStream or ModelMismatch for data that is no machine layer of our model."""
+        header, _ = unpack(data, self.model_id)
+        if header.kind is not Kind.MACHINE_INTRA:
+            raise CorruptStream(f"a layer of kind {header.kind.name} is not taken here")
+
+    async def held(self, frames: Collection[FrameId]) -> frozenset[FrameId]:
+        """Which of these frames are stored."""
+        return await asyncio.to_thread(self._store.held, frames)
+
+    def take(
+        self, layers: Sequence[Layer], tell: Callable[[CloudEvent], None]
+    ) -> Sequence[asyncio.Task[None]]:
+        """Begins to store these layers and to look at them; returns what has begun.
+
+        `tell` gets Stored or StoreFailed once, and after Stored a Detected for each layer. The
+        tasks go on to their end by themselves, whoever waits for them.
+        """
+        stored = asyncio.create_task(self._writer.put(layers))
+        works = [self._report(layers, stored, tell)]
+        works += [self._follow(layer, i, stored, tell) for i, layer in enumerate(layers)]
+        tasks = [asyncio.create_task(work) for work in works]
+        for task in tasks:
+            self._work.add(task)
+            task.add_done_callback(self._work.discard)
+        return tasks
+
+    async def catch_up(self) -> None:
+        """Detects what an earlier process stored and did not get to. Each layer is tried once."""
+        failed: set[FrameId] = set()
+        while len(failed) < _CATCH_UP_FAILURES:
+            most = _CATCH_UP + len(failed) + len(self._in_hand)
+            oldest = await asyncio.to_thread(self._store.undetected, most)
+            passed_over = failed | self._in_hand
+            waiting = [layer for layer in oldest if layer.frame not in passed_over][:_CATCH_UP]
+            if not waiting:
+                return
+            kept = await asyncio.gather(*map(self._look_again, waiting))
+            failed |= {layer.frame for layer, ok in zip(waiting, kept, strict=True) if not ok}
+        log.warning("layers stay without boxes until the next start", failed=len(failed))
+
+    async def finish(self, patience_s: float) -> None:
+        """Waits for what `take` has begun, then cancels the rest."""
+        if self._work:
+            _, late = await asyncio.wait(self._work, timeout=patience_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _report(
+        self, layers: Sequence[Layer], stored: Storing, tell: Callable[[CloudEvent], None]
+    ) -> None:
+        try:
+            outcomes = await stored
+        except StoreFull as error:
+            tell(StoreFailed(str(error)))
+            return
+        tell(Stored(tuple(layer.frame for layer in layers)))
+        for layer, outcome in zip(layers, outcomes, strict=True):
+            self._metrics.layers.labels(layer.frame.camera, outcome.value).inc()
+            if outcome is Outcome.STORED:
+                self._metrics.layer_bytes.labels(layer.frame.camera).inc(len(layer.data))
+
+    async def _follow(
+        self, layer: Layer, index: int, stored: Storing, tell: Callable[[CloudEvent], None]
+    ) -> None:
+        """One layer through the detector, and its boxes to everyone who wants them."""
+        self._in_hand.add(layer.frame)
+        try:
+            look = await self._look(layer)
+            try:
+                outcome = (await stored)[index]
+            except StoreFull:
+                return
+            boxes = look.detection.boxes if look.detection else None
+            tell(Detected(layer.frame, boxes, look.reason))
+            if outcome is Outcome.DUPLICATE:
+                return
+            if look.detection is not None:
+                delay = max(0.0, time.time() - layer.captured_at)
+                self._metrics.capture_to_boxes.observe(delay)
+                self._bus.publish(_sighting(layer, look.detection))
+            await self._keep(layer, look)
+        finally:
+            self._in_hand.discard(layer.frame)
+
+    async def _look_again(self, layer: Layer) -> bool:
+        return await self._keep(layer, await self._look(layer))
+
+    async def _look(self, layer: Layer) -> Look:
+        try:
+            return Look(await self._detector.submit(layer.data))
+        except (CorruptStream, ModelMismatch) as error:  # its checksum is right, its body is not
+            return Look(None, str(error))
+        except GlimpseError as error:
+            return Look(None, str(error), is_final=False)
+
+    async def _keep(self, layer: Layer, look: Look) -> bool:
+        """What was seen into the store; False if it is not there, and to be found again one day."""
+        if not look.is_final:
+            return False
+        if look.detection is not None:
+            found = Found(layer.frame, look.detection.boxes, self._model)
+        else:
+            found = Found(layer.frame, (), UNREADABLE + look.reason)
+        try:
+            await self._writer.put_boxes(found)
+        except StoreFull as error:
+            log.warning("boxes not kept", frame=str(layer.frame), reason=str(error))
+            return False
+        return True
+
+
+def _sighting(layer: Layer, detection: Detection) -> Sighting:
+    header = detection.header
+    return Sighting(
+        layer.frame,
+        layer.captured_at,
+        len(layer.data),
+        header.width,
+        header.height,
+        detection.boxes,
+    )

@@ -1,0 +1,71 @@
+"""Every figure that the cloud exports, in one place; counted where the fact happens.
+
+One registry per process, or per test. Camera names are labels, so their number is bounded by the
+number of cameras that have an identity here.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+class Metrics:
+    """The cloud's metrics, registered in `registry`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.sessions = Gauge(
+            "glimpse_sessions", "Camera sessions that are open.", registry=registry
+        )
+        self.layers = Counter(
+            "glimpse_layers",
+            "Layers received, by what became of them: stored, duplicate, refused.",
+            ["camera", "outcome"],
+            registry=registry,
+        )
+        self.layer_bytes = Counter(
+            "glimpse_layer_bytes", "Bytes of stored layers.", ["camera"], registry=registry
+        )
+        self.capture_to_boxes = Histogram(
+            "glimpse_capture_to_boxes_seconds",
+            "From the camera's capture time to boxes here; the two clocks may differ.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.detect_batch_size = Histogram(
+            "glimpse_detect_batch_size",
+            "Layers that ran through the detector together.",
+            buckets=(1, 2, 4, 8, 16, 32),
+            registry=registry,
+        )
+        self.detect_seconds = Histogram(
+            "glimpse_detect_seconds",
+            "One batch: entropy decoding, detector, suppression.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.detect_failures = Counter(
+            "glimpse_detect_failures",
+            "Batches that the detector could not finish; their layers have no boxes yet.",
+            registry=registry,
+        )
+        self.store_failures = Counter(
+            "glimpse_store_failures",
+            "Commits that failed, for want of room or otherwise; nothing of them was acked.",
+            registry=registry,
+        )
+        self.store_commit_seconds = Histogram(
+            "glimpse_store_commit_seconds",
+            "One commit of layers to the store.",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0),
+            registry=registry,
+        )
+        self.viewers = Gauge("glimpse_viewers", "Watch calls that are open.", registry=registry)
+        self.refused_calls = Counter(
+            "glimpse_refused_calls",
+            "Calls refused before they were served, by gRPC status.",
+            ["status"],
+            registry=registry,
+        )

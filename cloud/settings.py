@@ -1,0 +1,59 @@
+"""The cloud process's settings: one frozen object, read once from the environment and the flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cloud.weights import DEFAULT_WEIGHTS
+from common.errors import BadSettings
+
+
+class CloudSettings(BaseSettings):
+    """Each field is also an environment variable: GLIMPSE_CLOUD_ and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="GLIMPSE_CLOUD_", frozen=True, extra="forbid")
+
+    listen: str = Field(
+        "127.0.0.1:50051", description="HOST:PORT for gRPC; port 0 takes a free one."
+    )
+    metrics_listen: str = Field(
+        "127.0.0.1:9464", description="HOST:PORT for /metrics over HTTP; empty: none."
+    )
+    data: Path = Field(Path("data"), description="Folder for the store, certificates and tokens.")
+    weights: Path = Field(DEFAULT_WEIGHTS, description="Weights folder with its manifest.json.")
+    insecure: bool = Field(False, description="Plaintext on any address; without it on none.")
+    threads: int = Field(2, ge=1, le=256, description="CPU threads of the detector.")
+    min_score: float = Field(0.3, ge=0, le=1, description="Boxes with a lower score are left out.")
+    batch: int = Field(16, ge=1, le=256, description="Layers in one detector batch at the most.")
+    batch_window_ms: float = Field(
+        3.0, ge=0, le=100, description="How long a layer waits for others to share its batch."
+    )
+    credits: int = Field(
+        64, ge=1, le=4096, description="Layers that one camera may have sent and not yet acked."
+    )
+    max_layer_bytes: int = Field(
+        65536, ge=256, le=1 << 20, description="A longer layer is refused."
+    )
+    max_store_bytes: int | None = Field(
+        None, ge=1 << 20, description="Bound of the store's file; none: as far as the disk goes."
+    )
+    drain_s: float = Field(10.0, ge=0, le=300, description="Patience with open calls at shutdown.")
+
+
+def read_settings(**flags: Any) -> CloudSettings:
+    """From the environment, overruled by those flags that are not None.
+
+    Raises BadSettings naming each field that is wrong.
+    """
+    try:
+        return CloudSettings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        faults = (
+            ": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"])))
+            for e in error.errors(include_url=False, include_input=False)
+        )
+        raise BadSettings("; ".join(faults)) from None

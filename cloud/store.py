@@ -1,0 +1,408 @@
+"""Where the cloud keeps what cameras sent: machine layers and the boxes found in them.
+
+One contract, two bodies: `MemoryFrameStore` for tests, `SqliteFrameStore` for use. The store is the
+only thing an ack stands on, so `put` returns after the bytes are on disk, and not before:
+
+    layers in -> put(layers) -> ack -> detect -> put_boxes(frame, boxes, model)
+                     many of both at once: write(layers, found), one commit
+
+A frame is stored exactly once: (camera, boot, seq) is its key, and a layer that comes again is a
+DUPLICATE whatever its bytes are. A frame without boxes was stored but not yet detected; a frame
+with an empty tuple of boxes was detected, and nothing was there.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import sqlite3
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from cloud.database import Database
+from common.errors import StoreFull
+from common.types import Box, FrameId, Layer
+
+
+class Outcome(enum.Enum):
+    """What became of one layer that was put."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """One frame as the store knows it.
+
+    captured_at  seconds since 1970-01-01 UTC
+    boxes        None: not detected yet; (): detected, nothing found; highest score first
+    model        which detector found the boxes, '' while there are none
+    """
+
+    frame: FrameId
+    captured_at: float
+    data: bytes
+    boxes: tuple[Box, ...] | None = None
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a detector saw in one frame; `model` says which detector."""
+
+    frame: FrameId
+    boxes: tuple[Box, ...]
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSummary:
+    """One camera's share of the store; `last_seen` is its newest capture, in unix seconds."""
+
+    camera: str
+    frames: int
+    bytes: int
+    last_seen: float
+
+
+class FrameStore(Protocol):
+    """What every body of the store does. Safe to call from any thread; calls block on the disk."""
+
+    def write(self, layers: Sequence[Layer], found: Sequence[Found]) -> tuple[Outcome, ...]:
+        """Store layers, then boxes, for good and in one commit; say what became of each layer.
+
+        The boxes replace any that their frame had; those of a frame not in store are let pass.
+        Raises StoreFull if there is no room; nothing at all is stored then.
+        """
+        ...
+
+    def put(self, layers: Sequence[Layer]) -> tuple[Outcome, ...]:
+        """`write` of layers alone."""
+        return self.write(layers, ())
+
+    def put_boxes(self, frame: FrameId, boxes: Sequence[Box], model: str) -> None:
+        """`write` of one frame's boxes alone."""
+        self.write((), (Found(frame, tuple(boxes), model),))
+
+    def held(self, frames: Collection[FrameId]) -> frozenset[FrameId]:
+        """Which of these frames are stored."""
+        ...
+
+    def last_seq(self, camera: str, boot: str) -> int:
+        """The highest seq stored of this boot, after which the camera resumes; -1: none yet."""
+        ...
+
+    def get(self, frame: FrameId) -> StoredFrame | None:
+        """The frame, or None if it is not stored."""
+        ...
+
+    def frames(
+        self,
+        *,
+        camera: str | None = None,
+        label: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
+        before: FrameId | None = None,
+    ) -> tuple[StoredFrame, ...]:
+        """At most `limit` frames captured in [since, until), newest first.
+
+        camera  only of this camera
+        label   only those with a box of this label
+        before  only those that come after this frame in the list: pass the last one of a page to
+                get the next page; a frame that is not stored gives an empty page
+        """
+        ...
+
+    def undetected(self, limit: int) -> tuple[Layer, ...]:
+        """At most `limit` stored layers without boxes, in the order they were stored."""
+        ...
+
+    def cameras(self) -> tuple[CameraSummary, ...]:
+        """Every camera that ever stored a frame, by name."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files. No other call may follow."""
+        ...
+
+
+class MemoryFrameStore(FrameStore):
+    """The contract in a dictionary: gone with the process. `max_bytes` bounds the layers' bytes."""
+
+    def __init__(self, *, max_bytes: int | None = None) -> None:
+        self._frames: dict[FrameId, StoredFrame] = {}
+        self._bytes = 0
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+
+    def write(self, layers: Sequence[Layer], found: Sequence[Found]) -> tuple[Outcome, ...]:
+        with self._lock:
+            new = {layer.frame: layer for layer in reversed(layers)}  # the first of a key wins
+            new = {frame: layer for frame, layer in new.items() if frame not in self._frames}
+            added = sum(len(layer.data) for layer in new.values())
+            if self._max_bytes is not None and self._bytes + added > self._max_bytes:
+                raise StoreFull(f"the frame store is full: {self._max_bytes} bytes")
+            self._bytes += added
+            outcomes = tuple(self._insert(layer) for layer in layers)
+            for new_boxes in found:
+                self._set_boxes(new_boxes)
+            return outcomes
+
+    def _insert(self, layer: Layer) -> Outcome:
+        if layer.frame in self._frames:
+            return Outcome.DUPLICATE
+        self._frames[layer.frame] = StoredFrame(layer.frame, layer.captured_at, layer.data)
+        return Outcome.STORED
+
+    def _set_boxes(self, found: Found) -> None:
+        if stored := self._frames.get(found.frame):
+            boxes = _by_score(found.boxes)
+            self._frames[found.frame] = replace(stored, boxes=boxes, model=found.model)
+
+    def held(self, frames: Collection[FrameId]) -> frozenset[FrameId]:
+        with self._lock:
+            return frozenset(frame for frame in frames if frame in self._frames)
+
+    def last_seq(self, camera: str, boot: str) -> int:
+        with self._lock:
+            of_boot = (f.seq for f in self._frames if (f.camera, f.boot) == (camera, boot))
+            return max(of_boot, default=-1)
+
+    def get(self, frame: FrameId) -> StoredFrame | None:
+        with self._lock:
+            return self._frames.get(frame)
+
+    def frames(
+        self,
+        *,
+        camera: str | None = None,
+        label: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
+        before: FrameId | None = None,
+    ) -> tuple[StoredFrame, ...]:
+        with self._lock:
+            numbered = [(f.captured_at, n, f) for n, f in enumerate(self._frames.values())]
+        numbered.sort(key=lambda item: item[:2], reverse=True)
+        listed = [frame for _, _, frame in numbered]
+        if before is not None:
+            names = [stored.frame for stored in listed]
+            listed = listed[names.index(before) + 1 :] if before in names else []
+        wanted = (
+            stored
+            for stored in listed
+            if (camera is None or stored.frame.camera == camera)
+            and (since is None or stored.captured_at >= since)
+            and (until is None or stored.captured_at < until)
+            and (label is None or any(box.label == label for box in stored.boxes or ()))
+        )
+        return tuple(stored for stored, _ in zip(wanted, range(limit), strict=False))
+
+    def undetected(self, limit: int) -> tuple[Layer, ...]:
+        with self._lock:
+            waiting = [f for f in self._frames.values() if f.boxes is None]
+        return tuple(Layer(f.frame, f.captured_at, f.data) for f in waiting[:limit])
+
+    def cameras(self) -> tuple[CameraSummary, ...]:
+        with self._lock:
+            stored = list(self._frames.values())
+        names = sorted({f.frame.camera for f in stored})
+        return tuple(
+            _summary(name, [f for f in stored if f.frame.camera == name]) for name in names
+        )
+
+    def close(self) -> None:
+        pass
+
+
+def _summary(camera: str, stored: Sequence[StoredFrame]) -> CameraSummary:
+    size = sum(len(f.data) for f in stored)
+    return CameraSummary(camera, len(stored), size, max(f.captured_at for f in stored))
+
+
+def _by_score(boxes: Sequence[Box]) -> tuple[Box, ...]:
+    return tuple(sorted(boxes, key=lambda box: -box.score))
+
+
+# A layer is some hundred bytes, so it lives in its row; SQLite gives a large one overflow pages.
+# `sighting` is one row per frame and label in view: 'frames of this camera with a person, between
+# then and then' comes from its key alone. `camera` is kept in step by `put`, so that a summary
+# never counts millions of rows.
+DDL = """
+CREATE TABLE frame (
+    id           INTEGER PRIMARY KEY,    -- order of arrival
+    camera       TEXT    NOT NULL,
+    boot         TEXT    NOT NULL,
+    seq          INTEGER NOT NULL,
+    captured_at  REAL    NOT NULL,       -- unix seconds
+    data         BLOB    NOT NULL,       -- a whole bitstream
+    boxes        TEXT,                   -- JSON [[label, score, x1, y1, x2, y2]]; NULL: not yet
+    model        TEXT    NOT NULL DEFAULT ''
+);
+CREATE UNIQUE INDEX frame_key ON frame (camera, boot, seq);
+CREATE INDEX frame_of_camera ON frame (camera, captured_at);
+CREATE INDEX frame_in_time ON frame (captured_at);
+CREATE INDEX frame_undetected ON frame (id) WHERE boxes IS NULL;
+
+CREATE TABLE sighting (
+    label        TEXT    NOT NULL,
+    camera       TEXT    NOT NULL,
+    captured_at  REAL    NOT NULL,
+    id           INTEGER NOT NULL,       -- of the frame
+    PRIMARY KEY (label, camera, captured_at, id)
+) WITHOUT ROWID;
+CREATE INDEX sighting_in_time ON sighting (label, captured_at, id);
+
+CREATE TABLE camera (
+    name         TEXT    PRIMARY KEY,
+    frames       INTEGER NOT NULL,
+    bytes        INTEGER NOT NULL,
+    last_seen    REAL    NOT NULL        -- unix seconds, newest capture
+) WITHOUT ROWID;
+"""
+SCHEMA = 1
+
+
+class SqliteFrameStore(FrameStore):
+    """The contract in one SQLite file; a batch is one commit, and the commit waits for the disk.
+
+    path       the database; WAL and shared memory files lie beside it
+    max_bytes  bound of that file; None: as far as the disk goes
+
+    A corrupt file is renamed aside and the store goes on with an empty one: see cloud/database.py.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
+        self._database = Database(path, ddl=DDL, version=SCHEMA, max_bytes=max_bytes)
+
+    @property
+    def set_aside(self) -> int:
+        """How many corrupt files this process has renamed aside."""
+        return self._database.set_aside
+
+    def write(self, layers: Sequence[Layer], found: Sequence[Found]) -> tuple[Outcome, ...]:
+        def work(db: sqlite3.Connection) -> tuple[Outcome, ...]:
+            outcomes = tuple(_insert(db, layer) for layer in layers)
+            for new_boxes in found:
+                _set_boxes(db, new_boxes)
+            return outcomes
+
+        return self._database.run(work, write=True)
+
+    def held(self, frames: Collection[FrameId]) -> frozenset[FrameId]:
+        sql = f"SELECT 1 FROM frame WHERE {_KEY}"
+        return self._database.run(
+            lambda db: frozenset(f for f in frames if db.execute(sql, astuple(f)).fetchone())
+        )
+
+    def last_seq(self, camera: str, boot: str) -> int:
+        sql = "SELECT coalesce(max(seq), -1) FROM frame WHERE camera = ? AND boot = ?"
+        return int(self._all(sql, (camera, boot))[0][0])
+
+    def get(self, frame: FrameId) -> StoredFrame | None:
+        rows = self._all(f"SELECT {_COLUMNS} FROM frame f WHERE {_KEY}", astuple(frame))
+        return _stored(rows[0]) if rows else None
+
+    def frames(
+        self,
+        *,
+        camera: str | None = None,
+        label: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
+        before: FrameId | None = None,
+    ) -> tuple[StoredFrame, ...]:
+        # `s` is what is searched, `f` what is shown: the same table unless a label is asked for.
+        source = "frame" if label is None else "sighting"
+        terms: list[tuple[str, Sequence[object]]] = []
+        if label is not None:
+            terms.append(("s.label = ?", (label,)))
+        if camera is not None:
+            terms.append(("s.camera = ?", (camera,)))
+        if since is not None:
+            terms.append(("s.captured_at >= ?", (since,)))
+        if until is not None:
+            terms.append(("s.captured_at < ?", (until,)))
+        if before is not None:
+            place = f"(SELECT captured_at, id FROM frame WHERE {_KEY})"
+            terms.append((f"(s.captured_at, s.id) < {place}", astuple(before)))
+        where = " AND ".join(term for term, _ in terms) or "TRUE"
+        values = [value for _, some in terms for value in some]
+        sql = (
+            f"SELECT {_COLUMNS} FROM {source} s JOIN frame f ON f.id = s.id WHERE {where}"
+            " ORDER BY s.captured_at DESC, s.id DESC LIMIT ?"
+        )
+        return tuple(map(_stored, self._all(sql, (*values, max(limit, 0)))))
+
+    def undetected(self, limit: int) -> tuple[Layer, ...]:
+        sql = f"SELECT {_COLUMNS} FROM frame f WHERE boxes IS NULL ORDER BY id LIMIT ?"
+        waiting = map(_stored, self._all(sql, (max(limit, 0),)))
+        return tuple(Layer(f.frame, f.captured_at, f.data) for f in waiting)
+
+    def cameras(self) -> tuple[CameraSummary, ...]:
+        rows = self._all("SELECT name, frames, bytes, last_seen FROM camera ORDER BY name", ())
+        return tuple(CameraSummary(*row) for row in rows)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _all(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        return self._database.run(lambda db: db.execute(sql, values).fetchall())
+
+
+_COLUMNS = "f.camera, f.boot, f.seq, f.captured_at, f.data, f.boxes, f.model"
+_KEY = "camera = ? AND boot = ? AND seq = ?"
+
+
+def _insert(db: sqlite3.Connection, layer: Layer) -> Outcome:
+    frame, size = layer.frame, len(layer.data)
+    inserted = db.execute(
+        "INSERT INTO frame (camera, boot, seq, captured_at, data) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (camera, boot, seq) DO NOTHING",
+        (*astuple(frame), layer.captured_at, layer.data),
+    )
+    if inserted.rowcount == 0:
+        return Outcome.DUPLICATE
+    db.execute(
+        "INSERT INTO camera VALUES (?, 1, ?, ?) ON CONFLICT (name) DO UPDATE"
+        " SET frames = frames + 1, bytes = bytes + excluded.bytes,"
+        " last_seen = max(last_seen, excluded.last_seen)",
+        (frame.camera, size, layer.captured_at),
+    )
+    return Outcome.STORED
+
+
+def _set_boxes(db: sqlite3.Connection, found: Found) -> None:
+    sql = f"SELECT id, captured_at, boxes FROM frame WHERE {_KEY}"
+    row = db.execute(sql, astuple(found.frame)).fetchone()
+    if row is None:
+        return
+    id_, captured_at, before = row
+    place = (found.frame.camera, captured_at, id_)
+    db.executemany(
+        "DELETE FROM sighting WHERE label = ? AND camera = ? AND captured_at = ? AND id = ?",
+        [(label, *place) for label in {box.label for box in _unpack(before) or ()}],
+    )
+    db.executemany(
+        "INSERT INTO sighting (label, camera, captured_at, id) VALUES (?, ?, ?, ?)",
+        [(label, *place) for label in {box.label for box in found.boxes}],
+    )
+    boxes = json.dumps([astuple(box) for box in _by_score(found.boxes)], separators=(",", ":"))
+    db.execute("UPDATE frame SET boxes = ?, model = ? WHERE id = ?", (boxes, found.model, id_))
+
+
+def _stored(row: tuple[Any, ...]) -> StoredFrame:
+    camera, boot, seq, captured_at, data, boxes, model = row
+    return StoredFrame(FrameId(camera, boot, seq), captured_at, data, _unpack(boxes), model)
+
+
+def _unpack(boxes: str | None) -> tuple[Box, ...] | None:
+    return None if boxes is None else tuple(Box(*row) for row in json.loads(boxes))

@@ -1,0 +1,403 @@
+"""What goes into a session and what comes out of it: messages, events, actions.
+
+    messages   what the two sides say to each other; a rim copies each from and to protobuf
+    events     what happened; past tense; `session.on(event, now)` takes one
+    actions    what the rim has to do, in the order given; imperative; `on` returns a tuple
+
+A rim copies field by field and judges nothing: names, counts and sizes from the peer are checked in
+the session. The rules and states are told in common/session.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+from common.types import Box, FrameId, Layer
+
+# ---------------------------------------------------------------- messages
+
+
+class Outcome(IntEnum):
+    """How a layer was settled. The values are those of the wire."""
+
+    UNSPECIFIED = 0
+    STORED = 1
+    REFUSED = 2
+
+
+class GoodbyeCode(IntEnum):
+    """Why a stream ends. The values are those of the wire; an unknown one is UNSPECIFIED."""
+
+    UNSPECIFIED = 0
+    DONE = 1
+    SHUTTING_DOWN = 2
+    REPLACED = 3
+    MODEL_MISMATCH = 4
+    PROTOCOL_ERROR = 5
+    STORE_UNAVAILABLE = 6
+    PERMISSION_DENIED = 7
+    TIMEOUT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRange:
+    """Frames first..last (both included) of one boot; boot '' is that of the stream's Hello."""
+
+    boot: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The edge introduces itself: first message of a stream.
+
+    model_id    16 bits of the hash of the model's manifest
+    in_doubt    the layers that come next, which the server may hold already
+    want_boxes  send boxes back
+    """
+
+    camera: str
+    boot: str
+    model_id: int
+    in_doubt: tuple[FrameRange, ...] = ()
+    want_boxes: bool = False
+    software: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The server takes the camera in.
+
+    settled          those of Hello.in_doubt that are stored: acked hereby (the resume point)
+    credits          how many layers may be sent in this stream, from its beginning
+    max_layer_bytes  a longer layer would be refused
+    """
+
+    session: str
+    settled: tuple[FrameRange, ...]
+    credits: int
+    max_layer_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEntry:
+    """One layer on the wire; boot '' is that of the stream's Hello; captured_at in unix seconds."""
+
+    boot: str
+    seq: int
+    captured_at: float
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Layers in the order of sending; `first` layers of this stream came before them."""
+
+    first: int
+    layers: tuple[LayerEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """What became of one frame; boot '' is that of the stream's Hello; boxes None: not looked."""
+
+    boot: str
+    seq: int
+    outcome: Outcome
+    reason: str = ""
+    boxes: tuple[Box, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The first `acked` layers of this stream are settled; `credits` may be sent in all."""
+
+    acked: int
+    credits: int
+    frames: tuple[FrameResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RateTarget:
+    """What the server would like the edge to spend, bytes per second on the wire; 0: no wish."""
+
+    bytes_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The end of a stream, said by the one who ends it; retry_after in seconds, from the server."""
+
+    code: GoodbyeCode
+    reason: str = ""
+    retry_after: float = 0.0
+
+
+ToServer = Hello | Layers | Goodbye
+ToEdge = Welcome | Results | RateTarget | Goodbye
+MessageT = TypeVar("MessageT", ToServer, ToEdge)
+
+# ---------------------------------------------------------------- events, both sides
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Generic[MessageT]):
+    """A message came in. Never one of a connection that the session has closed or lost."""
+
+    message: MessageT
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A connection stands: the one that Connect asked for; in the cloud, the first event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection (or the attempt to make one) ended, and not because the session closed it."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The moment that ArmTimer named has come. A spurious one does no harm."""
+
+
+# ---------------------------------------------------------------- events, edge
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The process is up: spool open, nothing connected. First event of an EdgeSession."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCoded:
+    """The encoder made a layer of this boot; seq rises from frame to frame; gaps are allowed."""
+
+    seq: int
+    captured_at: float
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The answer to one Fetch.
+
+    fetch   the action itself, given back
+    layers  the oldest layers after fetch.cursor in spool order, at most fetch.limit
+    cursor  the spool's position of the last of them (fetch.cursor if there are none)
+    """
+
+    fetch: Fetch
+    layers: tuple[Layer, ...]
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEnded:
+    """No FrameCoded will follow: drain the spool, say Goodbye, end."""
+
+
+# ---------------------------------------------------------------- events, cloud
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """The answer to Lookup: which of those frames are stored durably."""
+
+    stored: frozenset[FrameId]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Answers Store: these frames are stored durably, just now or at any time before."""
+
+    frames: tuple[FrameId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed:
+    """The store took nothing of one Store. The stream ends; the edge comes back later."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """The detector looked at a frame; boxes None: it could not, and reason says why.
+
+    Due once for each layer of a Store if the edge wants boxes; for a layer that was stored before,
+    the boxes found then will do.
+    """
+
+    frame: FrameId
+    boxes: tuple[Box, ...] | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetChosen:
+    """The server decided what this camera should spend."""
+
+    target: RateTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A newer session of the same camera was admitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """The server shuts down; edges may come back after so many seconds."""
+
+    retry_after: float = 1.0
+
+
+# ---------------------------------------------------------------- actions, both sides
+
+
+@dataclass(frozen=True, slots=True)
+class Send(Generic[MessageT]):
+    """Write this message to the connection."""
+
+    message: MessageT
+
+
+@dataclass(frozen=True, slots=True)
+class ArmTimer:
+    """Give a Tick at this moment of the session's clock; replaces the last one; None: no timer."""
+
+    at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the connection after what was sent before; log why. No Disconnected for it."""
+
+    code: GoodbyeCode
+    reason: str = ""
+
+
+# ---------------------------------------------------------------- actions, edge
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Connect at this moment of the session's clock; answer with Connected or Disconnected.
+
+    Replaces a Connect whose moment has not come.
+    """
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """Put the layer at the end of the spool. It stands before the Send of the same layer."""
+
+    layer: Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Unspool:
+    """Forget these frames: they are settled. One that is not in the spool is no error."""
+
+    frames: tuple[FrameId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Read the oldest layers after `cursor` (0: from the head); answer with Fetched.
+
+    The cursor is the spool's own: a number above 0 that rises in the order of insertion, so that
+    layers of earlier boots come first. `number` tells one Fetch from the next.
+    """
+
+    number: int
+    cursor: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Something for the application: a word on a frame (with its full name), or a rate target."""
+
+    item: Verdict | RateTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A FrameResult by the frame's full name. Most frames get none: an Unspool says 'stored'."""
+
+    frame: FrameId
+    outcome: Outcome
+    reason: str = ""
+    boxes: tuple[Box, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The source has ended and every layer is settled. The last action of the session."""
+
+
+# ---------------------------------------------------------------- actions, cloud
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """This session speaks for this camera now; give Superseded to the one that did before."""
+
+    camera: str
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Ask the store which of these frames it holds; answer with LookedUp."""
+
+    frames: tuple[FrameId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Store these layers durably, each frame once whatever comes twice; answer with Stored.
+
+    They passed inspection: detection may begin at once, without waiting for the store.
+    """
+
+    layers: tuple[Layer, ...]
+
+
+EdgeEvent = (
+    Started
+    | Connected
+    | Disconnected
+    | Received[ToEdge]
+    | FrameCoded
+    | Fetched
+    | SourceEnded
+    | Tick
+)
+EdgeAction = (
+    Spool | Send[ToServer] | Unspool | Fetch | Deliver | Finish | ArmTimer | Connect | Close
+)
+CloudEvent = (
+    Connected
+    | Received[ToServer]
+    | Disconnected
+    | LookedUp
+    | Stored
+    | StoreFailed
+    | Detected
+    | TargetChosen
+    | Superseded
+    | Draining
+    | Tick
+)
+CloudAction = Send[ToEdge] | Admit | Lookup | Store | ArmTimer | Close

@@ -1,0 +1,349 @@
+"""The server's side of a session. The rules are told in common/session.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from common.errors import CorruptStream, LocalProtocolError, ModelMismatch, RemoteProtocolError
+from common.events import (
+    Admit,
+    ArmTimer,
+    Close,
+    CloudAction,
+    CloudEvent,
+    Connected,
+    Detected,
+    Disconnected,
+    Draining,
+    FrameResult,
+    Goodbye,
+    GoodbyeCode,
+    Hello,
+    LayerEntry,
+    Layers,
+    LookedUp,
+    Lookup,
+    Outcome,
+    RateTarget,
+    Received,
+    Results,
+    Send,
+    Store,
+    Stored,
+    StoreFailed,
+    Superseded,
+    TargetChosen,
+    Tick,
+    ToEdge,
+    ToServer,
+    Welcome,
+)
+from common.ranges import compress, expand
+from common.types import FrameId, Layer
+from common.window import CreditWindow
+
+IN_DOUBT_LIMIT = 1024  # frames that the server looks up for one Hello (proto: Hello.in_doubt)
+
+
+@dataclass(frozen=True, slots=True)
+class CloudPolicy:
+    """Layers, bytes and seconds.
+
+    window           layers that one camera may have unsettled, 1 or more
+    max_layer_bytes  a longer layer is refused, 1..1048576
+    hello_timeout    from Connected to Hello
+    part_timeout     for stores and detections under way when the session parts
+    mismatch_retry   an edge with another model comes back no sooner
+    replaced_retry   a superseded edge comes back no sooner: two edges of one name fight slowly
+    store_retry      an edge comes back no sooner to a store that failed
+    """
+
+    window: int = 64
+    max_layer_bytes: int = 1 << 20
+    hello_timeout: float = 10.0
+    part_timeout: float = 5.0
+    mismatch_retry: float = 60.0
+    replaced_retry: float = 30.0
+    store_retry: float = 5.0
+
+
+class CloudState(Enum):
+    NEW = auto()
+    WAITING = auto()
+    LOOKING = auto()
+    LIVE = auto()
+    PARTING = auto()
+    CLOSED = auto()
+
+
+class CloudSession:
+    """The server's side of one stream.
+
+    session   names the stream in logs
+    model_id  the model that this server holds
+    inspect   raises CorruptStream or ModelMismatch for data that is not a layer of that model
+    identity  the camera that the peer proved to be; None: it may be any
+
+    Of two sessions of one camera the newer wins: perform Admit by giving Superseded to the other.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        model_id: int,
+        *,
+        inspect: Callable[[bytes], object],
+        identity: str | None = None,
+        policy: CloudPolicy | None = None,
+    ) -> None:
+        self.state = CloudState.NEW
+        self.camera = ""  # known after Admit
+        self.boot = ""
+        self._session = session
+        self._model_id = model_id
+        self._inspect = inspect
+        self._identity = identity
+        self._policy = policy or CloudPolicy()
+        self._window = CreditWindow(self._policy.window)
+        self._storing: set[FrameId] = set()
+        self._detecting: set[FrameId] = set()  # only if the edge wants boxes
+        self._in_doubt: tuple[FrameId, ...] = ()
+        self._want_boxes = False
+        self._target: RateTarget | None = None
+        self._farewell = Goodbye(GoodbyeCode.DONE)
+        self._deadline: float | None = None
+        self._armed: float | None = None
+        self._now = 0.0
+        self._out: list[CloudAction] = []
+
+    @property
+    def unsettled(self) -> int:
+        """Layers that came in and are neither stored nor refused yet."""
+        return len(self._window)
+
+    def on(self, event: CloudEvent, now: float) -> tuple[CloudAction, ...]:
+        """Take one event, return what to do about it, in order; nothing once it is CLOSED.
+
+        Raises LocalProtocolError for a second Connected.
+        """
+        self._now = now
+        self._out = []
+        if self.state is CloudState.CLOSED:
+            return ()
+        match event:
+            case Received(message):
+                self._received(message)
+            case Stored(frames):
+                self._stored(frames)
+            case Detected():
+                self._detected(event)
+            case LookedUp(stored):
+                self._looked_up(stored)
+            case Connected():
+                self._connected()
+            case Disconnected():
+                self.state = CloudState.CLOSED
+                self._deadline = None
+            case Tick():
+                self._tick()
+            case TargetChosen(target):
+                self._target = target
+                self._send_target()
+            case StoreFailed(reason):
+                retry = self._policy.store_retry
+                self._end(Goodbye(GoodbyeCode.STORE_UNAVAILABLE, reason, retry))
+            case Superseded():
+                reason = "a newer session of this camera took over"
+                self._end(Goodbye(GoodbyeCode.REPLACED, reason, self._policy.replaced_retry))
+            case Draining(retry_after):
+                reason = "the server shuts down"
+                self._part(Goodbye(GoodbyeCode.SHUTTING_DOWN, reason, retry_after))
+        if self._deadline != self._armed:
+            self._armed = self._deadline
+            self._out.append(ArmTimer(self._deadline))
+        return tuple(self._out)
+
+    # -- hello
+
+    def _connected(self) -> None:
+        if self.state is not CloudState.NEW:
+            raise LocalProtocolError("a session of the server serves one connection")
+        self.state = CloudState.WAITING
+        self._deadline = self._now + self._policy.hello_timeout
+
+    def _received(self, message: ToServer) -> None:
+        try:
+            match message:
+                case Goodbye():
+                    self._goodbye(message)
+                case Hello() if self.state is CloudState.WAITING:
+                    self._hello(message)
+                case Layers() if self.state is CloudState.LIVE:
+                    self._layers(message)
+                case Layers() if self.state is CloudState.PARTING:
+                    pass  # was under way when we began to part; never acked, so it comes again
+                case _:
+                    name = type(message).__name__
+                    raise RemoteProtocolError(f"{name} has no place in {self.state.name}")
+        except RemoteProtocolError as error:
+            self._end(Goodbye(GoodbyeCode.PROTOCOL_ERROR, str(error)))
+
+    def _hello(self, hello: Hello) -> None:
+        FrameId(hello.camera, hello.boot, 0)  # checks the names
+        in_doubt = expand(hello.in_doubt, hello.camera, hello.boot, IN_DOUBT_LIMIT)
+        objection = self._objection(hello)
+        if objection is not None:
+            self._end(objection)
+            return
+        self.camera, self.boot = hello.camera, hello.boot
+        self._want_boxes = hello.want_boxes
+        self._in_doubt = in_doubt
+        self._deadline = None
+        self.state = CloudState.LOOKING
+        self._out.append(Admit(hello.camera, hello.boot))
+        if in_doubt:
+            self._out.append(Lookup(in_doubt))
+        else:
+            self._looked_up(frozenset())
+
+    def _objection(self, hello: Hello) -> Goodbye | None:
+        if self._identity is not None and hello.camera != self._identity:
+            reason = f"{self._identity!r} may not send as {hello.camera!r}"
+            return Goodbye(GoodbyeCode.PERMISSION_DENIED, reason)
+        if hello.model_id != self._model_id:
+            reason = (
+                f"the camera codes with model {hello.model_id:04x}, "
+                f"the server holds model {self._model_id:04x}"
+            )
+            return Goodbye(GoodbyeCode.MODEL_MISMATCH, reason, self._policy.mismatch_retry)
+        return None
+
+    def _looked_up(self, stored: frozenset[FrameId]) -> None:
+        if self.state is not CloudState.LOOKING:
+            return
+        self.state = CloudState.LIVE
+        settled = compress((f for f in self._in_doubt if f in stored), self.boot)
+        limit = self._policy.max_layer_bytes
+        self._send(Welcome(self._session, settled, self._window.granted, limit))
+        self._send_target()
+
+    def _send_target(self) -> None:
+        if self._target is not None and self.state is CloudState.LIVE:
+            self._send(self._target)
+
+    # -- layers
+
+    def _layers(self, message: Layers) -> None:
+        if message.first > self._window.sent:
+            missing = message.first - self._window.sent
+            raise RemoteProtocolError(f"{missing} layers are missing before this message")
+        fresh = message.layers[self._window.sent - message.first :]  # a repetition has none
+        batch: list[Layer] = []
+        refused: list[FrameResult] = []
+        for entry in fresh:
+            layer = self._layer(entry)
+            reason = self._fault(layer.data)
+            if reason:
+                refused.append(FrameResult(entry.boot, entry.seq, Outcome.REFUSED, reason))
+            elif layer.frame not in self._storing:
+                self._storing.add(layer.frame)
+                batch.append(layer)
+        if batch:
+            self._out.append(Store(tuple(batch)))
+            if self._want_boxes:
+                self._detecting.update(layer.frame for layer in batch)
+        self._report(*refused)
+
+    def _layer(self, entry: LayerEntry) -> Layer:
+        """Check one entry and count it in."""
+        frame = FrameId(self.camera, entry.boot or self.boot, entry.seq)
+        if self._window.room < 1:
+            raise RemoteProtocolError(f"{frame} was sent beyond credit")
+        try:
+            layer = Layer(frame, entry.captured_at, entry.data)
+        except ValueError as error:
+            raise RemoteProtocolError(f"{frame}: {error}") from error
+        self._window.add(frame)
+        return layer
+
+    def _fault(self, data: bytes) -> str:
+        """Why this layer cannot be taken, now or ever; '' if it can."""
+        if len(data) > self._policy.max_layer_bytes:
+            return f"{len(data)} bytes, the server takes {self._policy.max_layer_bytes}"
+        try:
+            self._inspect(data)
+        except (CorruptStream, ModelMismatch) as error:
+            return str(error) or type(error).__name__
+        return ""
+
+    def _stored(self, frames: tuple[FrameId, ...]) -> None:
+        self._storing.difference_update(frames)
+        self._report()
+        self._maybe_leave()
+
+    def _detected(self, event: Detected) -> None:
+        if event.frame not in self._detecting:
+            return
+        self._detecting.remove(event.frame)
+        boot = "" if event.frame.boot == self.boot else event.frame.boot
+        seq = event.frame.seq
+        self._report(FrameResult(boot, seq, Outcome.STORED, event.reason, event.boxes))
+        self._maybe_leave()
+
+    def _report(self, *results: FrameResult) -> None:
+        """Settle what is done at the head of the line; say so, together with `results`."""
+        done = 0
+        for frame in self._window:
+            if frame in self._storing:
+                break
+            done += 1
+        self._window.settle(self._window.settled + done)
+        self._window.grant(self._window.settled + self._policy.window)
+        if done or results:
+            self._send(Results(self._window.settled, self._window.granted, results))
+
+    # -- the end
+
+    def _goodbye(self, message: Goodbye) -> None:
+        if message.code is GoodbyeCode.DONE and self.state is CloudState.LIVE:
+            self._part(Goodbye(GoodbyeCode.DONE))
+        else:
+            self._close(message.code, message.reason)
+
+    def _part(self, farewell: Goodbye) -> None:
+        """Take nothing more, settle what came, then leave."""
+        if self.state in (CloudState.NEW, CloudState.WAITING, CloudState.LOOKING):
+            self._end(farewell)
+            return
+        if self.state is CloudState.LIVE:
+            self.state = CloudState.PARTING
+            self._deadline = self._now + self._policy.part_timeout
+        self._farewell = farewell
+        self._maybe_leave()
+
+    def _maybe_leave(self) -> None:
+        if self.state is CloudState.PARTING and not self._storing and not self._detecting:
+            self._end(self._farewell)
+
+    def _tick(self) -> None:
+        self._armed = None
+        if self._deadline is None or self._now < self._deadline:
+            return
+        if self.state is CloudState.PARTING:
+            self._end(self._farewell)
+        else:
+            self._end(Goodbye(GoodbyeCode.TIMEOUT, "no hello"))
+
+    def _end(self, farewell: Goodbye) -> None:
+        self._send(farewell)
+        self._close(farewell.code, farewell.reason)
+
+    def _close(self, code: GoodbyeCode, reason: str) -> None:
+        self.state = CloudState.CLOSED
+        self._deadline = None
+        self._out.append(Close(code, reason))
+
+    def _send(self, message: ToEdge) -> None:
+        self._out.append(Send(message))

@@ -1,0 +1,371 @@
+"""The edge's side of a session. The rules are told in common/session.py."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from common.errors import LocalProtocolError, RemoteProtocolError
+from common.events import (
+    ArmTimer,
+    Close,
+    Connect,
+    Connected,
+    Deliver,
+    Disconnected,
+    EdgeAction,
+    EdgeEvent,
+    Fetch,
+    Fetched,
+    Finish,
+    FrameCoded,
+    Goodbye,
+    GoodbyeCode,
+    Hello,
+    LayerEntry,
+    Layers,
+    Outcome,
+    RateTarget,
+    Received,
+    Results,
+    Send,
+    SourceEnded,
+    Spool,
+    Started,
+    Tick,
+    ToEdge,
+    ToServer,
+    Unspool,
+    Verdict,
+    Welcome,
+)
+from common.ranges import compress, expand
+from common.types import FrameId, Layer
+from common.window import CreditWindow
+
+FETCH_LIMIT = 64  # layers that the edge holds in memory, and names in Hello
+MESSAGE_BYTES = 64 * 1024  # a message holds one layer of any size, or several up to this
+RETRY_AFTER_LIMIT = 86_400.0  # seconds; a server cannot send an edge away for ever
+
+
+@dataclass(frozen=True, slots=True)
+class EdgePolicy:
+    """Seconds, all of them.
+
+    welcome_timeout  from Connected to Welcome
+    ack_timeout      without any ack while layers are under way
+    part_timeout     for the server's answer to our Goodbye
+    backoff_base     bound of the first back-off; doubles each time
+    backoff_cap      bound of all of them
+    """
+
+    welcome_timeout: float = 10.0
+    ack_timeout: float = 30.0
+    part_timeout: float = 10.0
+    backoff_base: float = 0.5
+    backoff_cap: float = 60.0
+
+
+class EdgeState(Enum):
+    NEW = auto()
+    OFFLINE = auto()
+    OPENING = auto()
+    GREETING = auto()
+    LIVE = auto()
+    PARTING = auto()
+    ENDED = auto()
+
+
+class EdgeSession:
+    """The edge's side, for the life of the process (one boot): it outlives its connections.
+
+    random  a number 0 <= r < 1 at each call; spreads the reconnects of many edges
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        boot: str,
+        model_id: int,
+        *,
+        random: Callable[[], float],
+        want_boxes: bool = False,
+        software: str = "",
+        policy: EdgePolicy | None = None,
+    ) -> None:
+        FrameId(camera, boot, 0)  # checks the names
+        self.camera = camera
+        self.boot = boot
+        self.state = EdgeState.NEW
+        self._hello = Hello(camera, boot, model_id, (), want_boxes, software)
+        self._random = random
+        self._policy = policy or EdgePolicy()
+        self._window = CreditWindow()
+        self._max_layer_bytes = 0
+        self._ready: deque[Layer] = deque()  # to be sent next
+        self._behind = True  # the spool holds layers that are neither under way nor ready
+        self._fetch: Fetch | None = None  # the one under way
+        self._fetches = 0
+        self._missed = False  # a frame was coded since the Fetch under way
+        self._cursor = 0
+        self._last_seq = -1
+        self._ending = False
+        self._attempts = 0  # connections since the last ack
+        self._deadline: float | None = None
+        self._armed: float | None = None
+        self._now = 0.0
+        self._out: list[EdgeAction] = []
+
+    @property
+    def in_flight(self) -> int:
+        """Layers sent and not acked."""
+        return len(self._window)
+
+    def on(self, event: EdgeEvent, now: float) -> tuple[EdgeAction, ...]:
+        """Take one event, return what to do about it, in order.
+
+        Raises LocalProtocolError for an event that the rim must not send in this state.
+        """
+        self._now = now
+        self._out = []
+        match event:
+            case Received(message):
+                self._received(message)
+            case FrameCoded():
+                self._frame_coded(event)
+            case Fetched():
+                self._fetched(event)
+            case Tick():
+                self._tick()
+            case Connected():
+                self._connected()
+            case Disconnected():
+                self._disconnected()
+            case Started():
+                self._started()
+            case SourceEnded():
+                self._ending = True
+                self._pump()
+        if self._deadline != self._armed:
+            self._armed = self._deadline
+            self._out.append(ArmTimer(self._deadline))
+        return tuple(self._out)
+
+    # -- connecting
+
+    def _started(self) -> None:
+        self._require(EdgeState.NEW)
+        self.state = EdgeState.OFFLINE
+        self._out.append(Connect(self._now))
+
+    def _connected(self) -> None:
+        self._require(EdgeState.OFFLINE)
+        self.state = EdgeState.OPENING
+        self._deadline = self._now + self._policy.welcome_timeout
+        self._cursor = 0
+        self._read_spool()
+
+    def _greet(self) -> None:
+        self.state = EdgeState.GREETING
+        hello = self._hello
+        in_doubt = compress((layer.frame for layer in self._ready), self.boot)
+        self._send(
+            Hello(
+                *(hello.camera, hello.boot, hello.model_id),
+                *(in_doubt, hello.want_boxes, hello.software),
+            )
+        )
+
+    def _welcome(self, message: Welcome) -> None:
+        if message.max_layer_bytes < 1:  # believing it would refuse, and lose, the whole spool
+            raise RemoteProtocolError("the server takes no layer of any size")
+        settled = set(expand(message.settled, self.camera, self.boot, FETCH_LIMIT))
+        self._window = CreditWindow(message.credits)
+        self._max_layer_bytes = message.max_layer_bytes
+        self.state = EdgeState.LIVE
+        self._deadline = None
+        stored = tuple(layer.frame for layer in self._ready if layer.frame in settled)
+        if stored:
+            self._out.append(Unspool(stored))
+        self._ready = deque(layer for layer in self._ready if layer.frame not in settled)
+        self._pump()
+
+    def _disconnected(self) -> None:
+        if self.state is EdgeState.PARTING:
+            self._finish()
+        elif self.state is not EdgeState.ENDED:
+            self._retry(0.0)
+
+    def _break_off(self, code: GoodbyeCode, reason: str) -> None:
+        """Leave a server that misbehaves or is silent, and try again later."""
+        self._send(Goodbye(code, reason))
+        self._out.append(Close(code, reason))
+        self._retry(0.0)
+
+    def _retry(self, retry_after: float) -> None:
+        """Forget the stream; everything unacked is in the spool. Connect again later."""
+        self.state = EdgeState.OFFLINE
+        self._window = CreditWindow()
+        self._ready.clear()
+        self._fetch = None
+        self._behind = True
+        self._deadline = None
+        policy = self._policy
+        bound = min(policy.backoff_cap, policy.backoff_base * 2.0 ** min(self._attempts, 32))
+        self._attempts += 1
+        wait = min(max(retry_after, 0.0), RETRY_AFTER_LIMIT) + self._random() * bound
+        self._out.append(Connect(self._now + wait))
+
+    # -- layers
+
+    def _frame_coded(self, event: FrameCoded) -> None:
+        if self._ending:
+            raise LocalProtocolError("a frame was coded after the source had ended")
+        if event.seq <= self._last_seq:
+            raise LocalProtocolError(f"seq {event.seq} does not follow {self._last_seq}")
+        layer = Layer(FrameId(self.camera, self.boot, event.seq), event.captured_at, event.data)
+        self._last_seq = event.seq
+        self._out.append(Spool(layer))
+        live = self.state is EdgeState.LIVE
+        if live and not self._behind and len(self._ready) < FETCH_LIMIT:
+            self._ready.append(layer)
+        else:
+            self._behind = self._missed = True
+        self._pump()
+
+    def _read_spool(self) -> None:
+        self._fetches += 1
+        self._missed = False
+        self._fetch = Fetch(self._fetches, self._cursor, FETCH_LIMIT)
+        self._out.append(self._fetch)
+
+    def _fetched(self, event: Fetched) -> None:
+        if event.fetch != self._fetch:
+            return  # of a stream that has ended
+        self._fetch = None
+        self._cursor = event.cursor
+        self._behind = self._missed or len(event.layers) >= event.fetch.limit
+        under_way = set(self._window)
+        self._ready.extend(layer for layer in event.layers if layer.frame not in under_way)
+        if self.state is EdgeState.OPENING:
+            self._greet()
+        else:
+            self._pump()
+
+    def _pump(self) -> None:
+        """Send what may be sent; read on; part when all is done."""
+        if self.state is not EdgeState.LIVE:
+            return
+        while self._ready and self._window.room > 0:
+            self._send_some()
+        if self._ready or self._fetch is not None:
+            return
+        if self._behind:
+            if self._window.room > 0:
+                self._read_spool()
+        elif self._ending and not self._window:
+            self.state = EdgeState.PARTING
+            self._deadline = self._now + self._policy.part_timeout
+            self._send(Goodbye(GoodbyeCode.DONE, "the source has ended"))
+
+    def _send_some(self) -> None:
+        """One message of ready layers, within credit."""
+        first = self._window.sent
+        entries: list[LayerEntry] = []
+        size = 0
+        while self._ready and self._window.room > 0:
+            layer = self._ready[0]
+            if len(layer.data) > self._max_layer_bytes:
+                self._refuse(self._ready.popleft())
+                continue
+            size += len(layer.data)
+            if entries and size > MESSAGE_BYTES:
+                break
+            self._ready.popleft()
+            self._window.add(layer.frame)
+            entries.append(self._entry(layer))
+        if entries:
+            self._send(Layers(first, tuple(entries)))
+            if self._deadline is None:
+                self._deadline = self._now + self._policy.ack_timeout
+
+    def _entry(self, layer: Layer) -> LayerEntry:
+        boot = "" if layer.frame.boot == self.boot else layer.frame.boot
+        return LayerEntry(boot, layer.frame.seq, layer.captured_at, layer.data)
+
+    def _refuse(self, layer: Layer) -> None:
+        reason = f"{len(layer.data)} bytes, the server takes {self._max_layer_bytes}"
+        self._out.append(Deliver(Verdict(layer.frame, Outcome.REFUSED, reason)))
+        self._out.append(Unspool((layer.frame,)))
+
+    # -- the server's messages
+
+    def _received(self, message: ToEdge) -> None:
+        if self.state in (EdgeState.OFFLINE, EdgeState.ENDED):
+            return
+        welcomed = self.state in (EdgeState.LIVE, EdgeState.PARTING)
+        try:
+            match message:
+                case Goodbye():
+                    self._goodbye(message)
+                case Welcome() if self.state is EdgeState.GREETING:
+                    self._welcome(message)
+                case Results() if welcomed:
+                    self._results(message)
+                case RateTarget() if welcomed:
+                    self._out.append(Deliver(message))
+                case _:
+                    name = type(message).__name__
+                    raise RemoteProtocolError(f"{name} has no place in {self.state.name}")
+        except RemoteProtocolError as error:
+            self._break_off(GoodbyeCode.PROTOCOL_ERROR, str(error))
+
+    def _results(self, message: Results) -> None:
+        settled = self._window.settle(message.acked)
+        self._window.grant(message.credits)
+        for result in message.frames:
+            frame = FrameId(self.camera, result.boot or self.boot, result.seq)
+            verdict = Verdict(frame, result.outcome, result.reason, result.boxes)
+            self._out.append(Deliver(verdict))
+        if settled:
+            self._out.append(Unspool(settled))
+            self._attempts = 0
+            if self.state is EdgeState.LIVE:
+                patience = self._now + self._policy.ack_timeout
+                self._deadline = patience if self._window else None
+        self._pump()
+
+    def _goodbye(self, message: Goodbye) -> None:
+        self._out.append(Close(message.code, message.reason))
+        if self.state is EdgeState.PARTING:
+            self._finish()
+        else:
+            self._retry(message.retry_after)
+
+    # -- time, the end
+
+    def _tick(self) -> None:
+        self._armed = None
+        if self._deadline is None or self._now < self._deadline:
+            return
+        if self.state is EdgeState.PARTING:
+            self._out.append(Close(GoodbyeCode.TIMEOUT, "no answer to our goodbye"))
+            self._finish()
+        elif self.state is EdgeState.LIVE:
+            self._break_off(GoodbyeCode.TIMEOUT, "layers are under way and no ack comes")
+        else:
+            self._break_off(GoodbyeCode.TIMEOUT, "no welcome")
+
+    def _finish(self) -> None:
+        self.state = EdgeState.ENDED
+        self._deadline = None
+        self._out.append(Finish())
+
+    def _send(self, message: ToServer) -> None:
+        self._out.append(Send(message))
+
+    def _require(self, state: EdgeState) -> None:
+        if self.state is not state:
+            raise LocalProtocolError(f"this event belongs to {state.name}, not {self.state.name}")

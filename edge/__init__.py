@@ -1,0 +1,1 @@
+"""The camera process: captures, encodes, spools and sends. ONNX Runtime, never torch."""

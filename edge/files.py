@@ -1,0 +1,161 @@
+"""`glimpse-edge encode` and `inspect`: pictures to layers on disk, and what is in such a file."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from common.bitstream import MAX_LAYER_BYTES, Header, Kind, unpack
+from common.codec import MachineCodec
+from common.errors import BadPicture, BadSettings, CorruptStream
+
+if TYPE_CHECKING:
+    from edge.encoder import Encoder
+
+SUFFIX = ".glimpse"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One picture that was coded; bpp by the source's pixels, quality 0..1."""
+
+    file: str
+    out: str
+    width: int
+    height: int
+    bytes: int
+    bpp: float
+    quality: float
+    ms: float
+
+    def line(self) -> str:
+        return (
+            f"{self.out}  {self.width} x {self.height}  {self.bytes} bytes  {self.bpp:.4f} bpp"
+            f"  quality {self.quality:.2f}  {self.ms:.0f} ms"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """One layer file. nonzero and positions are None where this side has not the layer's model."""
+
+    file: str
+    bytes: int
+    header_bytes: int
+    body_bytes: int
+    checksum_bytes: int
+    kind: str
+    model: str
+    profile: int
+    quality: int
+    ivn: int
+    width: int
+    height: int
+    side: int
+    latent: tuple[int, int]
+    bpp: float
+    nonzero: int | None
+    positions: int | None
+
+    def line(self) -> str:
+        found = "integers unknown: another model"
+        if self.nonzero is not None:
+            found = f"{self.nonzero} nonzero integers at {self.positions} positions"
+        return (
+            f"{self.file}  {self.bytes} bytes ({self.header_bytes} header, {self.body_bytes} body,"
+            f" {self.checksum_bytes} checksum)  {self.bpp:.4f} bpp\n"
+            f"  {self.kind}, model {self.model}, profile {self.profile},"
+            f" quality {self.quality}/255, ivn {self.ivn}\n"
+            f"  source {self.width} x {self.height}, working side {self.side},"
+            f" latent {self.latent[1]} x {self.latent[0]}: {found}"
+        )
+
+
+def outputs(photos: Sequence[Path], folder: Path) -> list[Path]:
+    """Where each photo's layer goes. Raises BadSettings if two would go to one file."""
+    targets = [folder / (photo.stem + SUFFIX) for photo in photos]
+    twice = [target for target, count in Counter(targets).items() if count > 1]
+    if twice:
+        raise BadSettings(f"two pictures would both become {twice[0]}: encode them one by one")
+    return targets
+
+
+def encode_file(
+    encoder: Encoder, photo: Path, out: Path, *, quality: float, most: int | None
+) -> Encoded:
+    """Writes `out`, whole or not at all.
+
+    quality  0..1, unless `most` is given: the best layer of at most so many bytes
+
+    Raises BadPicture naming the file, also if no layer is so small.
+    """
+    from edge.pictures import read_picture
+
+    started = time.perf_counter()
+    picture = read_picture(photo, encoder.side)
+    analysis = encoder.analyse(picture)
+    if most is None:
+        layer = encoder.layer(analysis, quality)
+    else:
+        layer = encoder.layer_within(analysis, most)
+        if len(layer) > most:
+            raise BadPicture(f"{photo}: {len(layer)} bytes at the least, not {most}")
+    ms = (time.perf_counter() - started) * 1000
+    partial = out.with_suffix(".part")
+    partial.write_bytes(layer)
+    partial.replace(out)
+    bpp = len(layer) * 8 / (picture.width * picture.height)
+    used = unpack(layer, None)[0].quality / 255
+    return Encoded(str(photo), str(out), picture.width, picture.height, len(layer), bpp, used, ms)
+
+
+def inspect_file(path: Path, codec: MachineCodec | None) -> Inspected:
+    """What is in a layer file; its integers only if `codec` is the layer's model.
+
+    Raises CorruptStream naming the file.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_LAYER_BYTES + 1)
+        header, body = unpack(data, None)
+        nonzero, positions = _integers(data, header, codec)
+    except OSError as error:
+        raise CorruptStream(f"{path}: {error.strerror or error}") from error
+    except CorruptStream as error:
+        raise CorruptStream(f"{path}: {error}") from error
+    checksum = 2
+    return Inspected(
+        file=str(path),
+        bytes=len(data),
+        header_bytes=len(data) - len(body) - checksum,
+        body_bytes=len(body),
+        checksum_bytes=checksum,
+        kind=header.kind.name.lower().replace("_", " "),
+        model=f"{header.model:04x}",
+        profile=header.profile,
+        quality=header.quality,
+        ivn=header.ivn,
+        width=header.width,
+        height=header.height,
+        side=header.side,
+        latent=header.latent_size,
+        bpp=len(data) * 8 / (header.width * header.height),
+        nonzero=nonzero,
+        positions=positions,
+    )
+
+
+def _integers(
+    data: bytes, header: Header, codec: MachineCodec | None
+) -> tuple[int, int] | tuple[None, None]:
+    """How many integers are not zero, and at how many positions there is one."""
+    if codec is None or header.model != codec.model_id or header.kind is not Kind.MACHINE_INTRA:
+        return None, None
+    _, y = codec.decode(data)
+    return int(np.count_nonzero(y)), int(np.count_nonzero(y.any(axis=0)))

@@ -1,0 +1,254 @@
+"""The command line of the camera process: `glimpse-edge encode | inspect | run | demo-clip`.
+
+Exit codes: 0 done; 1 some of several files were bad; 2 wrong usage or settings; 3 bad input (a
+source, a picture, weights); 4 the server was not reached, or not all was delivered; 5 the server
+does not take this camera (token, certificate, model). A reason goes to standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from common.errors import (
+    BadPicture,
+    BadSettings,
+    CorruptStream,
+    GlimpseError,
+    ModelMismatch,
+    PermissionDenied,
+    Unauthenticated,
+    Unreachable,
+)
+
+if TYPE_CHECKING:
+    from common.codec import MachineCodec
+    from edge.settings import EdgeSettings
+
+EXIT_CODES: dict[type[GlimpseError], int] = {
+    BadSettings: 2,
+    BadPicture: 3,
+    CorruptStream: 3,
+    ModelMismatch: 3,
+    Unreachable: 4,
+    Unauthenticated: 5,
+    PermissionDenied: 5,
+}
+SOME_BAD = 1
+REFUSED = 5
+
+app = typer.Typer(
+    help="The camera side of glimpse: frames become layers of a few hundred bytes, and go up.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Weights = Annotated[Path | None, typer.Option(help="Weights folder.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+@app.command()
+def encode(
+    photos: Annotated[list[Path], typer.Argument(help="Pictures, any size up to 4096 pixels.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for NAME.glimpse files.")],
+    quality: Annotated[
+        float | None,
+        typer.Option(help="0 (fewest bytes) to 1; default 0.4.", show_default=False),
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option("--bytes", min=1, help="The best layer of at most N bytes.")
+    ] = None,
+    side: Annotated[
+        int | None, typer.Option(help="Longer side to work at, a multiple of 32; default 640.")
+    ] = None,
+    as_json: Json = False,
+    weights: Weights = None,
+) -> None:
+    """Codes pictures into layer files, a line for each. A bad picture does not stop the others."""
+    from edge.encoder import Encoder
+    from edge.files import encode_file, outputs
+    from edge.weights import load_weights
+
+    if quality is not None and most is not None:
+        raise BadSettings("--quality and --bytes exclude each other")
+    settings = _settings(quality=quality, side=side, weights=weights)
+    targets = outputs(photos, out)
+    encoder = Encoder(load_weights(settings.weights), threads=settings.threads, side=settings.side)
+    _make_folder(out)
+    jobs = zip(photos, targets, strict=True)
+    _each(
+        jobs,
+        lambda job: encode_file(encoder, *job, quality=settings.quality, most=most),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[Path], typer.Argument(help="Layer files.")],
+    as_json: Json = False,
+    weights: Weights = None,
+) -> None:
+    """Shows what is in layer files: header, bytes by part, how many integers are not zero."""
+    from edge.files import inspect_file
+
+    codec = _codec(_settings(weights=weights))
+    _each(files, lambda path: inspect_file(path, codec), as_json=as_json)
+
+
+@app.command()
+def run(
+    camera: Annotated[str | None, typer.Option(help="Name of this camera.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Video file, picture or folder of pictures; default: the demo camera."),
+    ] = None,
+    server: Annotated[str | None, typer.Option(help="HOST:PORT of the server.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second; default 5.")] = None,
+    quality: Annotated[float | None, typer.Option(help="0 to 1; default 0.4.")] = None,
+    side: Annotated[int | None, typer.Option(help="Longer side to work at.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="PEM file of the authority to trust.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the token.")] = None,
+    spool: Annotated[
+        Path | None, typer.Option(help="Folder of the queue on disk; default: in memory.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop capturing after so long.")] = None,
+    loop: Annotated[
+        bool | None, typer.Option("--loop", help="Begin again when the source ends.")
+    ] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Plaintext instead of TLS.")
+    ] = None,
+    boxes: Annotated[
+        bool | None, typer.Option("--boxes/--no-boxes", help="Ask for boxes; default: yes.")
+    ] = None,
+    summary_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the summary into this file as JSON.")
+    ] = None,
+    weights: Weights = None,
+) -> None:
+    """Runs a camera: captures, encodes, spools, sends; ends with a summary.
+
+    Each option is also an environment variable, such as GLIMPSE_EDGE_SERVER.
+    """
+    settings = _settings(
+        camera=camera, source=source, server=server, fps=fps, quality=quality, side=side, ca=ca,
+        token_file=token_file, spool=spool, seconds=seconds, loop=loop, insecure=insecure,
+        boxes=boxes, weights=weights,
+    )  # fmt: skip
+    _run(settings, summary_file)
+
+
+@app.command(name="demo-clip")
+def demo_clip(
+    source: Annotated[str | None, typer.Option(help="Take this instead.")] = None,
+) -> None:
+    """Prints the demo camera's clip; says on standard error where it came from."""
+    clip, origin = _find_clip(_settings(source=source))
+    print(f"demo camera: {origin}", file=sys.stderr)
+    print(clip)
+
+
+def main() -> None:
+    """Runs the command line. An error of ours becomes one line and an exit code."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its own lines repeat ours
+    try:
+        app()
+    except GlimpseError as error:
+        _complain(error)
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: GlimpseError) -> int:
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
+
+
+def _run(settings: EdgeSettings, summary_file: Path | None) -> None:
+    from edge.display import Display, configure_logs, summary_lines
+    from edge.run import run as run_camera
+
+    display = Display()
+    configure_logs(display)
+    source = settings.source
+    if source is None:
+        source, origin = _find_clip(settings)
+        display.print(f"demo camera: {origin}")
+    display.print("settings  " + ", ".join(settings.lines()))
+    report = asyncio.run(run_camera(settings, source, display))
+    for line in summary_lines(report.summary):
+        display.print(line)
+    if summary_file is not None:
+        _write(summary_file, json.dumps(report.summary, indent=2) + "\n")
+    if report.error is not None:
+        _complain(report.error)
+        raise typer.Exit(REFUSED if report.refused else exit_code(report.error))
+
+
+def _each(jobs: Iterable[Any], work: Callable[[Any], Any], *, as_json: bool) -> None:
+    """Prints each result; complains about each bad one and goes on."""
+    bad = 0
+    for job in jobs:
+        try:
+            result = work(job)
+        except (BadPicture, CorruptStream) as error:
+            _complain(error)
+            bad += 1
+            continue
+        print(json.dumps(asdict(result)) if as_json else result.line(), flush=True)
+    if bad:
+        raise typer.Exit(SOME_BAD)
+
+
+def _settings(**flags: Any) -> EdgeSettings:
+    from edge.settings import read_settings
+
+    return read_settings(**flags)
+
+
+def _find_clip(settings: EdgeSettings) -> tuple[str, str]:
+    from edge.demo_camera import find_clip
+
+    return find_clip(settings.source or settings.demo_clip, settings.cache)
+
+
+def _codec(settings: EdgeSettings) -> MachineCodec | None:
+    """None where there are no weights: a header can be read without."""
+    from common.codec import MachineCodec
+    from edge.weights import load_weights
+
+    if not (settings.weights / "manifest.json").exists():
+        return None
+    weights = load_weights(settings.weights)
+    return MachineCodec(weights.entropy, weights.manifest.model_id)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(f"{folder}: {error.strerror or error}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise BadSettings(f"{path}: {error.strerror or error}") from error
+
+
+def _complain(error: GlimpseError) -> None:
+    print(f"glimpse-edge: {error}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

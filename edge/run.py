@@ -1,0 +1,203 @@
+"""`glimpse-edge run`: builds the parts of a camera process, joins them, ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from common.errors import BadPicture, GlimpseError, Unreachable
+from common.session import EdgeSession
+from edge.camera import Camera
+from edge.capture import paced
+from edge.counter import WireBytes, WireCounter
+from edge.display import Display, status_line
+from edge.encoder import Encoder
+from edge.ledger import Ledger
+from edge.link import Link
+from edge.pictures import Picture
+from edge.settings import EdgeSettings
+from edge.spool import MemorySpool, Spool, SqliteSpool
+from edge.uplink import Uplink
+from edge.weights import load_weights
+
+_STATUS_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a run went: the ledger's summary, and why it ended if not by itself."""
+
+    summary: dict[str, Any]
+    error: GlimpseError | None
+    refused: bool  # the error is the server's: it does not take this camera
+
+
+async def run(settings: EdgeSettings, source: str, display: Display) -> Report:
+    """Captures `source` and sends it until it ends, time is up, or a signal comes.
+
+    Raises GlimpseError for settings or weights that cannot work; what goes wrong later is told in
+    the report.
+    """
+    link = Link(
+        settings.server, settings.read_authority(), settings.read_token(), settings.insecure
+    )
+    encoder = Encoder(load_weights(settings.weights), threads=settings.threads, side=settings.side)
+    spool = _open_spool(settings)
+    try:
+        return await _Run(settings, source, display, link, encoder, spool).run()
+    finally:
+        spool.close()
+
+
+class _Run:
+    """The parts of one run and their life together."""
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        source: str,
+        display: Display,
+        link: Link,
+        encoder: Encoder,
+        spool: Spool,
+    ) -> None:
+        boot = secrets.token_urlsafe(6)
+        self._settings = settings
+        self._display = display
+        self._spool = spool
+        self._counter = WireCounter(settings.server)
+        self._wire: WireBytes | None = None
+        self._ledger = Ledger(boot, spool.status().frames)
+        session = EdgeSession(
+            settings.camera,
+            boot,
+            encoder.model_id,
+            random=random.random,
+            want_boxes=settings.boxes,
+            software=software(),
+        )
+        self._uplink = Uplink(session, link, spool, self._ledger, on_ending=self._count)
+
+        def encode(picture: Picture) -> bytes:
+            return encoder.layer(encoder.analyse(picture), settings.quality)
+
+        stopping = threading.Event()
+        frames = paced(
+            source, settings.fps, side=settings.side, loop=settings.loop, stopping=stopping
+        )
+        self._camera = Camera(frames, encode, self._uplink.frame, self._ledger, stopping)
+        self._started = time.monotonic()
+
+    async def run(self) -> Report:
+        uplink = asyncio.create_task(self._uplink.run())
+        camera = asyncio.create_task(self._camera.run())
+        watch = asyncio.create_task(self._watch())
+        with _stopped_by_signals(self._stop):
+            if self._settings.seconds is not None:
+                asyncio.get_running_loop().call_later(self._settings.seconds, self._camera.stop)
+            await asyncio.wait([uplink, camera], return_when=asyncio.FIRST_COMPLETED)
+            self._camera.stop()
+            await asyncio.wait([camera])
+            await self._drain(uplink)
+        watch.cancel()
+        await asyncio.wait([watch])
+        return self._report(_error_of(uplink), _error_of(camera))
+
+    def _stop(self) -> None:
+        """A signal: stop capturing; a second one: do not wait for acks either."""
+        if self._camera.stopped:
+            self._uplink.stop()
+        self._camera.stop()
+
+    async def _drain(self, uplink: asyncio.Task[None]) -> None:
+        """Gets acks for what is spooled, within bounds."""
+        self._uplink.end()
+        await asyncio.wait([uplink], timeout=self._settings.drain_s)
+        self._uplink.stop()
+        await asyncio.wait([uplink])
+        await self._uplink.spool_rest()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_STATUS_EVERY_S)
+            self._wire = await asyncio.to_thread(self._counter.sample)
+            spooled = (await asyncio.to_thread(self._spool.status)).frames
+            line = status_line(self._ledger, self._seconds, self._wire, spooled)
+            self._display.status(line, self._seconds)
+
+    def _count(self) -> None:
+        self._wire = self._counter.sample() or self._wire
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def _report(self, uplink: GlimpseError | None, camera: GlimpseError | None) -> Report:
+        spooled = self._spool.status().frames
+        names = {
+            "camera": self._settings.camera,
+            "server": self._settings.server,
+            "quality": self._settings.quality,
+        }
+        summary = names | self._ledger.summary(spooled, self._seconds, self._wire)
+        error = uplink or camera or self._undelivered(spooled) or self._useless()
+        return Report(summary, error, refused=uplink is not None)
+
+    def _undelivered(self, spooled: int) -> GlimpseError | None:
+        if not spooled and self._ledger.connections:
+            return None
+        folder = self._settings.spool
+        fate = f"stay in {folder} for the next run" if folder else "are lost: there is no --spool"
+        trouble = self._uplink.trouble or f"{self._settings.server} did not answer in time"
+        return Unreachable(f"{trouble} ({spooled} layers {fate})" if spooled else str(trouble))
+
+    def _useless(self) -> GlimpseError | None:
+        if self._ledger.bad and not self._ledger.coded:
+            return BadPicture("not one frame of the source could be coded")
+        return None
+
+
+def software() -> str:
+    """Name and version, for the server's logs."""
+    try:
+        return f"glimpse-edge/{metadata.version('glimpse')}"
+    except metadata.PackageNotFoundError:
+        return "glimpse-edge"
+
+
+def _open_spool(settings: EdgeSettings) -> Spool:
+    if settings.spool is None:
+        return MemorySpool(settings.camera, max_bytes=settings.max_spool_bytes)
+    path = settings.spool / f"{settings.camera}.sqlite"
+    return SqliteSpool(path, settings.camera, max_bytes=settings.max_spool_bytes)
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _error_of(task: asyncio.Task[None]) -> GlimpseError | None:
+    """What ended the task; raises what is no GlimpseError."""
+    try:
+        task.result()
+    except GlimpseError as error:
+        return error
+    return None

@@ -1,0 +1,245 @@
+"""Performs what the session decides: spool, stream, timer. The session is in common/session.py.
+
+One task takes one event at a time, gives it to the session and performs the actions in order; what
+blocks on the disk runs in a thread and is waited for, so that Spool is done before Send begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from common.errors import (
+    GlimpseError,
+    ModelMismatch,
+    PermissionDenied,
+    StoreFull,
+    Unauthenticated,
+    Unreachable,
+)
+from common.events import (
+    ArmTimer,
+    Close,
+    Connect,
+    Deliver,
+    Disconnected,
+    EdgeAction,
+    EdgeEvent,
+    Fetch,
+    Fetched,
+    Finish,
+    FrameCoded,
+    GoodbyeCode,
+    Layers,
+    Outcome,
+    RateTarget,
+    Received,
+    Send,
+    SourceEnded,
+    Spool,
+    Started,
+    Tick,
+    Unspool,
+    Verdict,
+    Welcome,
+)
+from common.session import EdgeSession
+from common.types import FrameId, Layer
+from edge import spool as spools
+from edge.ledger import Ledger
+from edge.link import Link
+from edge.stream import Stream, StreamEvent
+
+log = structlog.get_logger()
+
+_FINAL = (Unauthenticated, PermissionDenied, ModelMismatch)
+_ERRORS: dict[GoodbyeCode, type[GlimpseError]] = {
+    GoodbyeCode.MODEL_MISMATCH: ModelMismatch,
+    GoodbyeCode.PERMISSION_DENIED: PermissionDenied,
+}
+
+
+_Event = EdgeEvent | StreamEvent
+
+
+class Uplink:
+    """Drives one EdgeSession until its source has ended and everything is settled.
+
+    on_ending  called before a connection is closed by this side: a last chance to count its bytes
+    """
+
+    def __init__(
+        self,
+        session: EdgeSession,
+        link: Link,
+        spool: spools.Spool,
+        ledger: Ledger,
+        *,
+        on_ending: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.trouble: GlimpseError | None = None  # why there is no connection now
+        self._session = session
+        self._link = link
+        self._spool = spool
+        self._ledger = ledger
+        self._on_ending = on_ending
+        self._events: asyncio.Queue[tuple[Stream | None, _Event | None]] = asyncio.Queue()
+        self._stream: Stream | None = None
+        self._closing: set[Stream] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._refused: set[FrameId] = set()  # delivered as refused, not yet out of the spool
+        self._finished = False
+
+    def frame(self, seq: int, captured_at: float, data: bytes) -> None:
+        """A layer of this boot, captured_at in unix seconds; seq rises from call to call."""
+        self._events.put_nowait((None, FrameCoded(seq, captured_at, data)))
+
+    def end(self) -> None:
+        """No frame will follow: `run` returns when all are settled."""
+        self._events.put_nowait((None, SourceEnded()))
+
+    def stop(self) -> None:
+        """`run` returns as soon as the frames given so far are spooled."""
+        self._events.put_nowait((None, None))
+
+    async def spool_rest(self) -> None:
+        """Spools the frames that came when `run` had already ended."""
+        while not self._events.empty():
+            _, event = self._events.get_nowait()
+            if isinstance(event, FrameCoded):
+                frame = FrameId(self._session.camera, self._session.boot, event.seq)
+                await self._put(Layer(frame, event.captured_at, event.data))
+
+    async def run(self) -> None:
+        """Returns when the session has finished, or after `stop`.
+
+        Raises Unauthenticated, PermissionDenied or ModelMismatch when the server does not take this
+        camera. Once it has been taken in, even these are troubles that may pass: like a server that
+        is away they are reported once and tried again, while frames go on into the spool.
+        """
+        try:
+            await self._handle(Started())
+            while not self._finished:
+                stream, event = await self._events.get()
+                if stream is not None and stream is not self._stream:
+                    continue  # an event of a connection that was closed or lost
+                if event is None:
+                    return
+                if isinstance(event, GlimpseError):
+                    self._report(event)
+                    event = Disconnected(str(event))
+                if isinstance(event, Disconnected):
+                    self._stream = None
+                await self._handle(event)
+                if isinstance(event, Received) and isinstance(event.message, Welcome):
+                    self._welcomed()
+        finally:
+            await self._let_go()
+
+    async def _handle(self, event: EdgeEvent) -> None:
+        for action in self._session.on(event, time.monotonic()):
+            await self._perform(action)
+
+    def _welcomed(self) -> None:
+        self._ledger.connections += 1
+        if self.trouble is not None or self._ledger.connections == 1:
+            log.info("connected", server=self._link.server)
+        self.trouble = None
+
+    def _report(self, error: GlimpseError) -> None:
+        """Says the first of several troubles in a row. Raises what is final."""
+        if isinstance(error, _FINAL) and self._ledger.connections == 0:
+            raise error
+        if self.trouble is None:
+            log.warning("no connection, trying again", reason=str(error))
+        self.trouble = error
+
+    # -- actions
+
+    async def _perform(self, action: EdgeAction) -> None:
+        match action:
+            case Spool(layer):
+                await self._put(layer)
+            case Send(message):
+                if isinstance(message, Layers):
+                    self._ledger.sent += len(message.layers)
+                if self._stream is not None:
+                    self._stream.send(message)
+            case Unspool(frames):
+                await self._drop(frames)
+            case Fetch():
+                found = await asyncio.to_thread(self._spool.peek, action.cursor, action.limit)
+                self._events.put_nowait((None, Fetched(action, *found)))
+            case Deliver(item):
+                self._deliver(item)
+            case ArmTimer(at):
+                self._arm(at)
+            case Connect(at):
+                self._stream = Stream(self._link, at, self._emit, self._on_ending)
+            case Close():
+                self._close(action)
+            case Finish():
+                self._finished = True
+
+    async def _put(self, layer: Layer) -> None:
+        started = time.monotonic()
+        try:
+            expired = await asyncio.to_thread(self._spool.append, [layer])
+        except StoreFull as error:
+            # Sent without a copy on disk it may still arrive, but nobody would know.
+            log.warning("a frame was not spooled", frame=str(layer.frame), reason=str(error))
+            self._ledger.on_lost(layer.frame, "disk_full")
+        else:
+            self._ledger.on_expired(expired)
+            self._ledger.on_stage("spool", time.monotonic() - started)
+
+    async def _drop(self, frames: Iterable[FrameId]) -> None:
+        """Counts what leaves by what was there: an expired frame may be acked all the same."""
+        groups: dict[tuple[str, bool], list[FrameId]] = {}
+        for frame in frames:
+            groups.setdefault((frame.boot, frame in self._refused), []).append(frame)
+        for (boot, refused), group in groups.items():
+            count = await asyncio.to_thread(self._spool.drop, group)
+            self._ledger.on_settled(boot, count, refused=refused)
+        self._refused.difference_update(frames)
+
+    def _deliver(self, item: Verdict | RateTarget) -> None:
+        if isinstance(item, RateTarget):
+            log.debug("the server wishes for a rate", bytes_per_second=item.bytes_per_second)
+            return
+        if item.outcome is Outcome.REFUSED:
+            self._refused.add(item.frame)
+            log.warning("a layer was refused", frame=str(item.frame), reason=item.reason)
+        self._ledger.on_verdict(item, time.monotonic())
+
+    def _arm(self, at: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if at is not None:
+            delay = max(at - time.monotonic(), 0.0)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(delay, self._events.put_nowait, (None, Tick()))
+
+    def _emit(self, stream: Stream, event: StreamEvent) -> None:
+        self._events.put_nowait((stream, event))
+
+    def _close(self, close: Close) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._closing.add(self._stream)
+            self._stream = None
+        if close.code is not GoodbyeCode.DONE:
+            reason = close.reason or close.code.name.lower().replace("_", " ")
+            self._report(_ERRORS.get(close.code, Unreachable)(f"{self._link.server}: {reason}"))
+
+    async def _let_go(self) -> None:
+        self._arm(None)
+        if self._stream is not None:
+            self._stream.cancel()
+            self._closing.add(self._stream)
+        for stream in self._closing:
+            await stream.closed()

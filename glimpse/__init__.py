@@ -1,0 +1,1 @@
+"""glimpse: machines look first, people look rarely. The public Python package."""

@@ -1,0 +1,1 @@
+"""The code generated from proto/glimpse/v1 (`make proto`); do not edit it."""

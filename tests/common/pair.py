@@ -1,0 +1,427 @@
+"""Two real sessions joined in memory, over a link that can lose, delay, repeat and reorder.
+
+Nothing happens by itself: a test delivers each message, answers each store, lets time pass. The
+promises that must hold at every step are checked here, as the actions are performed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cloud.store import MemoryFrameStore
+from common import events as ev
+from common.errors import CorruptStream
+from common.session import CloudPolicy, CloudSession, CloudState, EdgeSession, EdgeState
+from common.types import Box, FrameId
+from edge.spool import MemorySpool
+
+CAMERA = "gate"
+MODEL = 0xBEEF
+POLICY = CloudPolicy(window=4, max_layer_bytes=100)
+BOX = Box("car", 0.9, 1, 2, 30, 40)
+
+
+def inspect(data: bytes) -> None:
+    if data.startswith(b"bad"):
+        raise CorruptStream("the checksum does not match")
+
+
+@dataclass
+class Link:
+    """One connection, its two directions, and the server's session at its end."""
+
+    cloud: CloudSession
+    number: int
+    up: deque[ev.ToServer] = field(default_factory=deque)
+    down: deque[ev.ToEdge] = field(default_factory=deque)
+    edge_left: bool = False  # no more will come up
+    cloud_left: bool = False  # no more will come down
+    sent: list[FrameId] = field(default_factory=list)  # by the edge, in order
+    allowed: int = 0  # the highest credit that the server ever wrote here
+    timer: float | None = None
+
+
+class Pair:
+    """An edge with its spool, a server with its store, and the links between them."""
+
+    def __init__(
+        self,
+        *,
+        policy: CloudPolicy = POLICY,
+        model: int = MODEL,
+        random: Callable[[], float] = lambda: 0.5,
+        want_boxes: bool = True,
+    ) -> None:
+        self.now = 0.0
+        self.log: list[str] = []
+        self.spool = MemorySpool(CAMERA, max_bytes=1 << 30)
+        self.store = MemoryFrameStore()
+        self.coded: dict[FrameId, bytes] = {}
+        self.refused: set[FrameId] = set()
+        self.boxed: set[FrameId] = set()
+        self.finished = False
+        self.reordered = False  # then a refusal may come after the ack, or never
+        self.links: list[Link] = []
+        self.link: Link | None = None  # the edge's
+        self.jobs: list[tuple[Link, ev.Store | ev.Lookup]] = []
+        self.looking: list[tuple[Link, FrameId]] = []
+        self.fetches: list[ev.Fetch | ev.Fetched] = []  # asked, or read and not yet answered
+        self.connect_at: float | None = None
+        self.edge_timer: float | None = None
+        self._policy, self._model, self._random = policy, model, random
+        self._want_boxes = want_boxes
+        self._boots = 0
+        self._boot()
+
+    @property
+    def wire(self) -> Link:
+        """The edge's connection, which it must have."""
+        assert self.link is not None
+        return self.link
+
+    @property
+    def backoff(self) -> float:
+        """Seconds until the edge connects again, which it must intend to."""
+        assert self.connect_at is not None
+        return self.connect_at - self.now
+
+    # -- what can happen
+
+    def code(self, data: bytes = b"layer") -> None:
+        self.seq += 1
+        self.coded[FrameId(CAMERA, self.edge.boot, self.seq)] = data
+        self._tell_edge(ev.FrameCoded(self.seq, 1000.0 + self.seq, data))
+
+    def connect(self) -> None:
+        """The edge gets the connection it waits for, whatever the hour."""
+        if self.connect_at is None:
+            return
+        self.connect_at = None
+        link = self.open()
+        self.link = link
+        self._tell_edge(ev.Connected())
+
+    def open(self) -> Link:
+        """A connection, at the server's end only."""
+        number = len(self.links) + 1
+        cloud = CloudSession(f"s{number}", self._model, inspect=inspect, policy=self._policy)
+        link = Link(cloud, number)
+        self.links.append(link)
+        self.tell_cloud(link, ev.Connected())
+        return link
+
+    def deliver_up(self, link: Link) -> None:
+        if link.up:
+            message = link.up.popleft()
+            self.tell_cloud(link, ev.Received(message))
+        elif link.edge_left:
+            self.tell_cloud(link, ev.Disconnected())
+
+    def deliver_down(self) -> None:
+        link = self.link
+        if link is None:
+            return
+        if link.down:
+            self._tell_edge(ev.Received(link.down.popleft()))
+        elif link.cloud_left:
+            self.link = None
+            self._tell_edge(ev.Disconnected())
+
+    def answer_job(self, index: int = 0) -> None:
+        """The store did what it was asked."""
+        if not self.jobs:
+            return
+        link, job = self.jobs.pop(index % len(self.jobs))
+        if isinstance(job, ev.Lookup):
+            self.tell_cloud(link, ev.LookedUp(self.store.held(job.frames)))
+            return
+        self.store.put(job.layers)
+        frames = tuple(layer.frame for layer in job.layers)
+        self.looking.extend((link, frame) for frame in frames)
+        self.tell_cloud(link, ev.Stored(frames))
+
+    def fail_job(self) -> None:
+        if self.jobs:
+            link, _ = self.jobs.pop(0)
+            self.tell_cloud(link, ev.StoreFailed("the disk is full"))
+
+    def detect(self, index: int = 0) -> None:
+        if self.looking:
+            link, frame = self.looking.pop(index % len(self.looking))
+            self.tell_cloud(link, ev.Detected(frame, (BOX,)))
+
+    def read_spool(self) -> None:
+        """The spool reads for one Fetch; the answer takes its time, and may be old by then."""
+        for index, fetch in enumerate(self.fetches):
+            if isinstance(fetch, ev.Fetch):
+                self.fetches[index] = self._read(fetch)
+                return
+
+    def answer_fetch(self, index: int = 0) -> None:
+        if self.fetches:
+            fetch = self.fetches.pop(index % len(self.fetches))
+            self._tell_edge(self._read(fetch) if isinstance(fetch, ev.Fetch) else fetch)
+
+    def _read(self, fetch: ev.Fetch) -> ev.Fetched:
+        return ev.Fetched(fetch, *self.spool.peek(fetch.cursor, fetch.limit))
+
+    def swap_down(self) -> None:
+        """Reorder what comes down, which no gRPC stream does."""
+        if self.link is not None and len(self.link.down) > 1:
+            self.link.down.rotate(1)
+            self.reordered = True
+
+    def cut(self) -> None:
+        """The connection breaks; what is under way is lost."""
+        link, self.link = self.link, None
+        if link is not None:
+            link.up.clear()
+            link.edge_left = True
+            self.tell_cloud(link, ev.Disconnected())
+            self._tell_edge(ev.Disconnected())
+
+    def kill_edge(self) -> None:
+        """The process dies and starts again: a new boot, the same spool."""
+        if self.link is not None:
+            self.link.edge_left = True
+        self.link = None
+        self.fetches.clear()
+        self._boot()
+
+    def kill_server(self) -> None:
+        """The process dies and starts again: only the store is left."""
+        self.jobs.clear()
+        self.looking.clear()
+        for link in self.links:
+            link.up.clear()
+            link.cloud_left = True
+            link.cloud = CloudSession("dead", 0, inspect=inspect)
+            link.cloud.on(ev.Disconnected(), self.now)
+
+    def drain(self) -> None:
+        for link in list(self.links):
+            self.tell_cloud(link, ev.Draining(2.0))
+
+    def end_source(self) -> None:
+        self._tell_edge(ev.SourceEnded())
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        if self.edge_timer is not None and self.now >= self.edge_timer:
+            self.edge_timer = None
+            self._tell_edge(ev.Tick())
+        for link in list(self.links):
+            if link.timer is not None and self.now >= link.timer:
+                link.timer = None
+                self.tell_cloud(link, ev.Tick())
+        if self.connect_at is not None and self.now >= self.connect_at:
+            self.connect()
+
+    def progress(self, steps: int) -> None:
+        """A while of fair world."""
+        for _ in range(steps):
+            self.connect()
+            self._step()
+
+    def settle(self) -> None:
+        """A fair world: everything is delivered and answered until all is acked."""
+        for _ in range(10_000):
+            busy = self._step()
+            if not busy and self.is_settled():
+                return
+            if not busy:
+                moments = [t for t in (self.connect_at, self.edge_timer) if t is not None]
+                assert moments, f"stuck with {self.spool.status().frames} layers in the spool"
+                self.wait(max(0.0, min(moments) - self.now))
+        raise AssertionError("nothing comes to rest")
+
+    def is_settled(self) -> bool:
+        return self.spool.status().frames == 0
+
+    def is_refusable(self, frame: FrameId) -> bool:
+        data = self.coded[frame]
+        return data.startswith(b"bad") or len(data) > self._policy.max_layer_bytes
+
+    def _step(self) -> bool:
+        waiting = [link for link in self.links if link.up or self._unnoticed(link)]
+        for link in waiting:
+            self.deliver_up(link)
+        coming = self.link is not None and bool(self.link.down or self.link.cloud_left)
+        if coming:
+            self.deliver_down()
+        busy = bool(waiting or coming or self.jobs or self.looking or self.fetches)
+        self.answer_job()
+        self.detect()
+        self.answer_fetch()
+        return busy
+
+    @staticmethod
+    def _unnoticed(link: Link) -> bool:
+        return link.edge_left and link.cloud.state is not CloudState.CLOSED
+
+    # -- the edge's rim
+
+    def _boot(self) -> None:
+        self._boots += 1
+        self.seq = -1
+        self.edge = EdgeSession(
+            *(CAMERA, f"b{self._boots}", MODEL), random=self._random, want_boxes=self._want_boxes
+        )
+        self.edge_timer = None
+        self._tell_edge(ev.Started())
+
+    def _tell_edge(self, event: ev.EdgeEvent) -> None:
+        for action in self.edge.on(event, self.now):
+            self.log.append(f"edge   {describe(action)}")
+            self._perform_edge(action)
+
+    def _perform_edge(self, action: ev.EdgeAction) -> None:
+        match action:
+            case ev.Spool(layer):
+                self.spool.append([layer])
+            case ev.Send(message):
+                assert self.link is not None
+                if isinstance(message, ev.Layers):
+                    self._check_send(self.link, message)
+                self.link.up.append(message)
+            case ev.Unspool(frames):
+                for frame in frames:
+                    assert self.is_refusable(frame) or self.store.held([frame]), f"{frame} is lost"
+                    told = frame in self.refused or self.reordered
+                    assert told or not self.is_refusable(frame), f"{frame} left without a word"
+                self.spool.drop(frames)
+            case ev.Fetch():
+                self.fetches.append(action)
+            case ev.Deliver(ev.Verdict(frame, outcome, _, boxes)):
+                if outcome is ev.Outcome.REFUSED:
+                    self.refused.add(frame)
+                if boxes is not None:
+                    self.boxed.add(frame)
+            case ev.Connect(at):
+                assert self.edge.state is EdgeState.OFFLINE
+                self.connect_at = at
+            case ev.ArmTimer(at):
+                self.edge_timer = at
+            case ev.Close():
+                assert self.link is not None
+                self.link.edge_left = True
+                self.link = None
+            case ev.Finish():
+                self.finished = True
+
+    def _check_send(self, link: Link, message: ev.Layers) -> None:
+        names = [FrameId(CAMERA, e.boot or self.edge.boot, e.seq) for e in message.layers]
+        assert message.first == len(link.sent)
+        assert names
+        link.sent.extend(names)
+        assert len(link.sent) <= link.allowed, "beyond credit"
+        spooled = {layer.frame for layer in self.spool.peek(0, 1 << 30)[0]}
+        assert spooled.issuperset(names), "sent before it was spooled"
+
+    # -- the cloud's rim
+
+    def tell_cloud(self, link: Link, event: ev.CloudEvent) -> None:
+        for action in link.cloud.on(event, self.now):
+            self.log.append(f"cloud{link.number} {describe(action)}")
+            self._perform_cloud(link, action)
+        assert link.cloud.unsettled <= self._policy.window
+
+    def _perform_cloud(self, link: Link, action: ev.CloudAction) -> None:
+        match action:
+            case ev.Send(message):
+                if isinstance(message, ev.Welcome | ev.Results):
+                    link.allowed = max(link.allowed, message.credits)
+                if isinstance(message, ev.Results):
+                    self._check_results(link, message)
+                link.down.append(message)
+            case ev.Store() | ev.Lookup():
+                self.jobs.append((link, action))
+            case ev.Admit():
+                for other in self.links:
+                    if other is not link and other.cloud.camera == CAMERA:
+                        self.tell_cloud(other, ev.Superseded())
+            case ev.ArmTimer(at):
+                link.timer = at
+            case ev.Close():
+                link.cloud_left = True
+
+    def _check_results(self, link: Link, message: ev.Results) -> None:
+        for frame in link.sent[: message.acked]:
+            settled = self.is_refusable(frame) or self.store.held([frame])
+            assert settled, f"{frame} is acked but not stored"
+
+
+# ---------------------------------------------------------------- for transcripts
+
+
+def describe(action: ev.EdgeAction | ev.CloudAction) -> str:
+    """One action as one line of a transcript."""
+    match action:
+        case ev.Send(message):
+            return f"Send {_message(message)}"
+        case ev.Spool(layer):
+            return f"Spool {layer.frame} {len(layer.data)} bytes"
+        case ev.Store(layers):
+            return f"Store {_frames(tuple(layer.frame for layer in layers))}"
+        case ev.Unspool(frames) | ev.Lookup(frames):
+            return f"{type(action).__name__} {_frames(frames)}"
+        case ev.Fetch(_, cursor, limit):
+            return f"Fetch {limit} after {cursor}"
+        case ev.Deliver(ev.Verdict(frame, outcome, reason, boxes)):
+            seen = "" if boxes is None else f" [{' '.join(box.label for box in boxes)}]"
+            return f"Deliver {frame} {outcome.name}{seen}{_quoted(reason)}"
+        case ev.Deliver(ev.RateTarget(rate)):
+            return f"Deliver RateTarget {rate} B/s"
+        case ev.Connect(at):
+            return f"Connect at {at:g}"
+        case ev.ArmTimer(at):
+            return "ArmTimer off" if at is None else f"ArmTimer at {at:g}"
+        case ev.Close(code, reason):
+            return f"Close {code.name}{_quoted(reason)}"
+        case ev.Admit(camera, boot):
+            return f"Admit {camera}/{boot}"
+        case _:
+            return type(action).__name__
+
+
+def _message(message: ev.ToServer | ev.ToEdge) -> str:
+    match message:
+        case ev.Hello(camera, boot, model_id, in_doubt):
+            return f"Hello {camera}/{boot} model {model_id:04x} in doubt: {_ranges(in_doubt)}"
+        case ev.Welcome(session, settled, credits):
+            return f"Welcome {session} settled: {_ranges(settled)} credits {credits}"
+        case ev.Layers(first, layers):
+            names = " ".join(f"{e.boot}/{e.seq}" if e.boot else str(e.seq) for e in layers)
+            return f"Layers after {first}: {names}"
+        case ev.Results(acked, credits, frames):
+            return f"Results acked {acked} credits {credits}" + "".join(map(_result, frames))
+        case ev.RateTarget(rate):
+            return f"RateTarget {rate} B/s"
+        case ev.Goodbye(code, reason, retry_after):
+            retry = f" retry after {retry_after:g} s" if retry_after else ""
+            return f"Goodbye {code.name}{_quoted(reason)}{retry}"
+
+
+def _result(result: ev.FrameResult) -> str:
+    seen = "" if result.boxes is None else f" {len(result.boxes)} box"
+    name = f"{result.boot}/{result.seq}" if result.boot else str(result.seq)
+    return f"; {name} {result.outcome.name}{seen}{_quoted(result.reason)}"
+
+
+def _ranges(ranges: tuple[ev.FrameRange, ...]) -> str:
+    return (
+        " ".join(
+            f"{r.boot}/{r.first}-{r.last}" if r.boot else f"{r.first}-{r.last}" for r in ranges
+        )
+        or "none"
+    )
+
+
+def _frames(frames: tuple[FrameId, ...]) -> str:
+    return " ".join(f"{frame.boot}/{frame.seq}" for frame in frames)
+
+
+def _quoted(reason: str) -> str:
+    return f" '{reason}'" if reason else ""

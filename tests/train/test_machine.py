@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from cloud.models.detector import DetectorConfig, select
+from cloud.models.machine import Gains, MachineConfig, MachineModel, RateProxy
+from tests.train.scenes import make_folder
+from train.evaluate import score
+from train.machine import Network, Recipe, load_network, train
+
+CPU = torch.device("cpu")
+SMALL = Recipe(minutes=0.03, batch=2, size=64, evaluate_images=2, save_every=10, evaluate_every=10)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("scenes"))
+
+
+def test_a_run_trains_logs_saves_and_goes_on(folder, tmp_path):
+    run = train(SMALL, folder, tmp_path, None, CPU)
+    assert run.step > 0
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["quality"] for row in log if "quality" in row] == [0.0, 0.4, 1.0]
+    longer = Recipe(**(vars(SMALL) | {"minutes": run.elapsed / 60 + 0.02}))
+    again = train(longer, folder, tmp_path, None, CPU)
+    assert again.step > run.step
+    assert again.elapsed > run.elapsed
+    network, state = load_network(tmp_path)
+    assert state["step"] == again.step
+    x = torch.rand(1, 3, 64, 96)
+    first = network(x, torch.tensor([0.5]))[0]
+    assert torch.equal(first, network(x, torch.tensor([0.5]))[0])
+
+
+def test_a_pixel_run_starts_a_machine_run(folder, tmp_path):
+    pixel = Recipe(**(vars(SMALL) | {"bottleneck": False}))
+    train(pixel, folder, tmp_path / "pixel", None, CPU)
+    start = tmp_path / "pixel" / "last.pt"
+    machine = Recipe(**(vars(SMALL) | {"minutes": 0.0}))
+    run = train(machine, folder, tmp_path / "machine", start, CPU)
+    wanted = torch.load(start, weights_only=True)["average"]
+    for name, value in run.network.state_dict().items():
+        assert torch.equal(value, wanted[name]), name
+
+
+def test_rounding_passes_gradients_and_counts_real_integers():
+    torch.manual_seed(0)
+    model = MachineModel(MachineConfig(latent=8)).train()
+    y = torch.randn(2, 8, 4, 6, requires_grad=True)
+    y_hat, bits, integers = model.quantise(y, 0, torch.tensor([0.0, 1.0]))
+    assert torch.equal(integers, integers.round())
+    (y_hat.sum() + bits.sum()).backward()
+    assert y.grad is not None and (y.grad != 0).any()
+    model.eval()
+    again = model.quantise(y, 0, torch.tensor([0.0, 1.0]))
+    assert torch.equal(again[2], integers)
+    assert torch.allclose(again[1], bits)  # the value in training is that of the hard bits
+
+
+def test_gains_are_exponential_between_anchors():
+    gains = Gains(MachineConfig(latent=3, levels=3))
+    with torch.no_grad():
+        gains.log_gain[0, :, 0] = torch.tensor([0.0, 2.0, 4.0])
+    gain, inverse = gains(0, torch.tensor([0.0, 0.25, 1.0]))
+    assert torch.allclose(gain[:, 0, 0, 0].log(), torch.tensor([0.0, 1.0, 4.0]), atol=1e-5)
+    assert gain.shape == inverse.shape == (3, 3, 1, 1)
+
+
+def test_the_rate_proxy_is_a_distribution_and_causal():
+    values = torch.arange(-200.0, 201)
+    for scale in (0.1, 1.0, 10.0):
+        mass = torch.exp2(-RateProxy.bits(values, torch.tensor(scale))).sum()
+        assert torch.isclose(mass, torch.tensor(1.0), atol=1e-4), scale
+    proxy = RateProxy(2)
+    torch.nn.init.normal_(proxy.context.weight)
+    one, two = torch.zeros(1, 2, 5, 5), torch.zeros(1, 2, 5, 5)
+    two[0, 0, 2, 2] = 7
+    same = (proxy.scales(one) == proxy.scales(two)).all(1)[0].flatten()
+    assert same[: 2 * 5 + 3].all()  # nothing up to and including the place itself
+    assert not same[2 * 5 + 3]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (48, 80), (368, 640)])
+def test_any_multiple_of_sixteen_goes_through(size):
+    network = Network(MachineConfig(latent=4), DetectorConfig(latent=4, classes=2)).eval()
+    with torch.inference_mode():
+        logits, boxes, _ = network(torch.rand(1, 3, *size), None)
+    assert logits.shape[1] == boxes.shape[1]
+    assert logits.shape[2] == 2
+
+
+def test_select_keeps_the_best_of_overlapping_boxes_of_one_label():
+    logits = torch.tensor([[3.0, -9], [2.0, -9], [-9, 2.5], [1.0, -9]])
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 10, 10], [50, 50, 60, 60]])
+    scores, labels, corners = select(logits, boxes)
+    assert labels.tolist() == [0, 1, 0]
+    assert corners.tolist() == [[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 60]]
+    assert sorted(scores, reverse=True) == list(scores)
+
+
+def test_select_of_nothing_is_empty():
+    scores, labels, corners = select(torch.full((3, 2), -20.0), torch.zeros(3, 4))
+    assert len(scores) == len(labels) == len(corners) == 0
+
+
+def test_a_class_is_not_scored_where_it_is_not_labelled(folder):
+    """Perfect boxes score 1; a false person on the picture without person labels costs nothing."""
+    index = json.loads((folder / "val.json").read_text())
+    truth = [
+        {"image_id": a["image_id"], "category_id": 1, "bbox": a["bbox"], "score": 0.9}
+        for a in index["annotations"]
+        if not a["iscrowd"]
+    ]
+    ids = [image["id"] for image in index["images"]]
+    assert score(folder / "val.json", ids, truth, [1, 2])["map"] == pytest.approx(1.0)
+    false = {"image_id": 2, "category_id": 0, "bbox": [0, 0, 9, 9], "score": 0.99}
+    assert score(folder / "val.json", ids, [*truth, false], [1, 2])["map"] == pytest.approx(1.0)
+    wrong = [row | {"bbox": [60, 40, 9, 9]} for row in truth]
+    assert score(folder / "val.json", ids, wrong, [1, 2])["map"] < 0.01

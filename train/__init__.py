@@ -1,0 +1,1 @@
+"""Training and export: `python -m train --help`."""

@@ -1,0 +1,98 @@
+"""python -m train {pixel,machine,export,plot}: what runs on the edge and in the cloud, made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from train.machine import Recipe, threads, train
+
+app = typer.Typer(no_args_is_help=True, help="Train glimpse's networks on a COCO-format folder.")
+
+Data = Annotated[Path, typer.Option(help="Folder with train.json, val.json, train/, val/.")]
+Minutes = Annotated[float, typer.Option(help="Training time; the schedule fits itself to it.")]
+Out = Annotated[Path, typer.Option(help="Checkpoints and log; resumed if it holds a checkpoint.")]
+Start = Annotated[Path | None, typer.Option(help="Checkpoint whose weights to begin with.")]
+Evaluate = Annotated[float, typer.Option(help="Minutes of training between two evaluations.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+@app.command()
+def pixel(
+    data: Data,
+    out: Out = Path("runs/pixel"),
+    minutes: Minutes = 60,
+    start: Start = None,
+    batch: int = 16,
+    evaluate_every: Evaluate = 20,
+    device: Device = "auto",
+) -> None:
+    """The detector without a bottleneck: the codec's start, and the bench's fair opponent."""
+    threads()
+    train(
+        Recipe(bottleneck=False, minutes=minutes, batch=batch, evaluate_every=evaluate_every),
+        data,
+        out,
+        start,
+        _device(device),
+    )
+
+
+@app.command()
+def machine(
+    data: Data,
+    out: Out = Path("runs/machine"),
+    minutes: Minutes = 60,
+    start: Start = None,
+    batch: int = 16,
+    evaluate_every: Evaluate = 20,
+    device: Device = "auto",
+) -> None:
+    """The machine codec with its detector, all qualities at once."""
+    threads()
+    train(
+        Recipe(minutes=minutes, batch=batch, evaluate_every=evaluate_every),
+        data,
+        out,
+        start,
+        _device(device),
+    )
+
+
+@app.command()
+def export(
+    data: Data,
+    run: Annotated[Path, typer.Option(help="Folder of the finished run.")] = Path("runs/machine"),
+    out: Annotated[Path, typer.Option(help="Weights folder to write.")] = Path("weights"),
+    name: Annotated[str, typer.Option(help="The model's name.")] = "glimpse-streets",
+) -> None:
+    """Exports a run to what edge and cloud load; counts the entropy tables on train."""
+    from train.export import export as write
+
+    manifest = write(run, data, out, name)
+    typer.echo(f"{out}: model {manifest.name} {manifest.model_id:04x}")
+
+
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Option(help="Folder of a run.")] = Path("runs/machine"),
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("docs/results/training.png"),
+) -> None:
+    """Draws losses, rate and accuracy over training time."""
+    from train.plot import plot as draw
+
+    draw(run, out)
+    typer.echo(str(out))
+
+
+if __name__ == "__main__":
+    app()
