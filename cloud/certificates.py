@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from common.errors import BadSettings
 
 _VALID = datetime.timedelta(days=397)  # the longest that TLS libraries accept without complaint
+_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 _LONGEST_NAME = 64  # characters of a common name (RFC 5280, ub-common-name)
 
 
@@ -103,7 +105,6 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _host(host: str) -> x509.GeneralName:
     with contextlib.suppress(ValueError):
         return x509.IPAddress(ipaddress.ip_address(host))
-    try:
-        return x509.DNSName(host)
-    except ValueError as error:
-        raise BadSettings(f"{host!r} is not a host name: {error}") from error
+    if not _HOST_NAME.fullmatch(host):
+        raise BadSettings(f"{host!r} is neither a host name nor an address")
+    return x509.DNSName(host)

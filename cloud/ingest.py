@@ -83,11 +83,12 @@ class _Stream:
     """One stream from Connected to Close."""
 
     def __init__(self, service: IngestService, context: Context, identity: str) -> None:
-        self._service, self._context = service, context
+        self._service, self._context, self._identity = service, context, identity
         self._name = secrets.token_hex(4)
         self._events: asyncio.Queue[CloudEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()  # stores and detections under way
         self._taken = asyncio.Event()  # the last message that was read has been dealt with
+        self._ended = "the connection is gone"
         self._fault: RemoteProtocolError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._session = CloudSession(
@@ -119,6 +120,7 @@ class _Stream:
             self._service.streams.discard(self)
             if self._service.speaking.get(self._session.camera) is self:
                 del self._service.speaking[self._session.camera]
+            log.info("camera gone", camera=self._identity, session=self._name, reason=self._ended)
         if self._fault:
             raise self._fault
 
@@ -163,10 +165,7 @@ class _Stream:
             case ArmTimer(at):
                 self._arm(at)
             case Close(code, reason):
-                log.info(
-                    "camera gone", camera=self._session.camera, session=self._name,
-                    code=code.name.lower(), reason=reason,
-                )  # fmt: skip
+                self._ended = f"{code.name.lower().replace('_', ' ')}: {reason}".rstrip(": ")
 
     def _admit(self, camera: str, boot: str) -> None:
         log.info("camera connected", camera=camera, boot=boot, session=self._name)

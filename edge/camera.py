@@ -12,6 +12,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import structlog
@@ -37,7 +38,7 @@ class Camera:
     """Runs a source through an encoder.
 
     frames  a paced source; it is iterated in a thread of its own
-    encode  a picture -> its machine layer; called in another thread, one call at a time
+    encode  a picture -> its machine layer; called in another thread, always the same
     send    takes (seq, captured_at in unix seconds, layer)
     """
 
@@ -54,6 +55,8 @@ class Camera:
         self._send = send
         self._ledger = ledger
         self._stopping = stopping
+        # One thread for good: malloc keeps a heap for each thread that ever ran the network.
+        self._encoder = ThreadPoolExecutor(1, "encode")
         self._newest: _Shot | None = None
         self._changed = asyncio.Event()
 
@@ -77,6 +80,7 @@ class Camera:
         finally:
             self._stopping.set()
             await asyncio.wait([capture])
+            self._encoder.shutdown(wait=False)
             self._clear()
 
     def _capture(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -112,7 +116,9 @@ class Camera:
         started = time.monotonic()
         self._ledger.on_stage("wait", started - shot.moment)
         try:
-            data = await asyncio.to_thread(self._read_and_encode, shot.frame)
+            data = await asyncio.get_running_loop().run_in_executor(
+                self._encoder, self._read_and_encode, shot.frame
+            )
         except BadPicture as error:
             self._ledger.bad += 1
             if self._ledger.bad == 1:

@@ -60,7 +60,7 @@ def configure_logs(display: Display) -> None:
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(20),  # information and above
-        logger_factory=structlog.PrintLoggerFactory(display),  # type: ignore[arg-type]
+        logger_factory=structlog.WriteLoggerFactory(display),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
 

@@ -33,6 +33,8 @@ from train.data import Augment, Batch, Canvases, CocoFolder
 from train.evaluate import Predict, detections, score
 from train.loss import detection_loss
 
+_LONGEST_STEP_S = 10.0  # a paused process does not use up its schedule
+
 
 @dataclass
 class Recipe:
@@ -134,39 +136,67 @@ def train(
     train_set = CocoFolder(data, "train")
     val_set = CocoFolder(data, "val", recipe.evaluate_images)
     run = _prepare(recipe, folder, len(train_set.labels), start, device)
-    batches = _loader(
-        train_set, recipe, seed=recipe.seed + run.step, mosaic=run.progress < recipe.mosaic_off
-    )
-    with (
-        _stopping(run),
-        Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as bar,
-    ):
-        task = bar.add_task(folder.name, total=60 * recipe.minutes, completed=int(run.elapsed))
-        saved = evaluated = run.elapsed
-        mosaic = True
-        recent: list[Tensor] = []
-        clock = time.monotonic()
-        while run.progress < 1 and not run.stopped:
-            if mosaic and run.progress >= recipe.mosaic_off:
-                mosaic, batches = False, _loader(train_set, recipe, seed=run.step, mosaic=False)
-            recent.append(_step(run, next(batches).to(device)))
-            now = time.monotonic()
-            run.elapsed += min(now - clock, 10.0)  # a paused process does not use up its schedule
-            clock = now
-            bar.update(task, completed=run.elapsed, description=f"{folder.name} step {run.step}")
+    save, judge = _Every(recipe.save_every, run), _Every(recipe.evaluate_every, run)
+    recent: list[Tensor] = []
+    with _stopping(run), _Bar(run) as bar:
+        for batch in _batches(run, train_set):
+            recent.append(_step(run, batch.to(device)))
+            bar.stepped()
             if run.step % 50 == 0:
                 score_loss, box_loss, bpp = torch.stack(recent).mean(0).tolist()
                 run.log(score_loss=score_loss, box_loss=box_loss, bpp=bpp)
                 recent.clear()
-            if run.elapsed - saved > 60 * recipe.save_every:
-                saved = run.elapsed
+            if save.due():
                 run.save()
-            if run.elapsed - evaluated > 60 * recipe.evaluate_every or run.progress >= 1:
-                evaluated = run.elapsed
+            if judge.due() or run.progress >= 1:
                 evaluate(run, data, val_set)
-                clock = time.monotonic()
+                bar.restart()
     run.save()
     return run
+
+
+class _Every:
+    """Says when so many minutes of training have passed since it last did."""
+
+    def __init__(self, minutes: float, run: Run) -> None:
+        self._seconds, self._run, self._last = 60 * minutes, run, run.elapsed
+
+    def due(self) -> bool:
+        if self._run.elapsed - self._last < self._seconds:
+            return False
+        self._last = self._run.elapsed
+        return True
+
+
+class _Bar(Progress):
+    """The progress bar, which also keeps the run's time."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        self._run = run
+        self._row = self.add_task(run.folder.name, total=60 * run.recipe.minutes)
+        self.restart()
+
+    def restart(self) -> None:
+        """What passed since the last step was not training."""
+        self._clock = time.monotonic()
+
+    def stepped(self) -> None:
+        now = time.monotonic()
+        self._run.elapsed += min(now - self._clock, _LONGEST_STEP_S)
+        self._clock = now
+        text = f"{self._run.folder.name} step {self._run.step}"
+        self.update(self._row, completed=self._run.elapsed, description=text)
+
+
+def _batches(run: Run, data: CocoFolder) -> Iterator[Batch]:
+    """Batches until the run is over; no mosaics in its last part."""
+    recipe, mosaic = run.recipe, run.progress < run.recipe.mosaic_off
+    stream = _loader(data, recipe, recipe.seed + run.step, mosaic)
+    while run.progress < 1 and not run.stopped:
+        if mosaic and run.progress >= recipe.mosaic_off:
+            mosaic, stream = False, _loader(data, recipe, recipe.seed + run.step, False)
+        yield next(stream)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,12 @@ PATIENCE_S = 20.0  # a test that waits longer has failed; the machine may be bus
 
 def settings(data: Path, **changes: Any) -> CloudSettings:
     """For a server on free ports of this machine."""
-    free = {"listen": "127.0.0.1:0", "metrics_listen": "", "data": data, "threads": 1}
+    free: dict[str, Any] = {
+        "listen": "127.0.0.1:0",
+        "metrics_listen": "",
+        "data": data,
+        "threads": 1,
+    }
     return CloudSettings(**(free | changes))
 
 
@@ -105,10 +110,17 @@ class Camera:
         self.results: dict[int, Any] = {}  # FrameResult by seq, the last one of each
 
     async def hello(self, **fields: Any) -> None:
-        names = {"camera": self.name, "boot": "b1", "model_id": self.model_id, "want_boxes": True}
+        names: dict[str, Any] = {
+            "camera": self.name,
+            "boot": "b1",
+            "model_id": self.model_id,
+            "want_boxes": True,
+        }
         await self.write(hello=ingest_pb2.Hello(**(names | fields)))
 
-    async def send(self, *layers: tuple[int, bytes], boot: str = "", at_us: int = 1_000_000) -> None:
+    async def send(
+        self, *layers: tuple[int, bytes], boot: str = "", at_us: int = 1_000_000
+    ) -> None:
         """(seq, data) each, in one message."""
         entries = [
             ingest_pb2.Layer(boot=boot, seq=seq, captured_at_us=at_us + seq, data=data)
@@ -184,5 +196,5 @@ async def serving(data: Path, **changes: Any) -> AsyncIterator[Served]:
 async def until(done: Callable[[], bool]) -> None:
     """Waits for something that happens by itself in this process or another."""
     async with asyncio.timeout(PATIENCE_S):
-        while not done():
+        while not done():  # noqa: ASYNC110 - what it waits for may be in another process
             await asyncio.sleep(0.01)

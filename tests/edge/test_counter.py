@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from edge import counter
 from edge.counter import WireBytes, WireCounter
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts on Linux only")
@@ -76,10 +75,10 @@ def test_ended_connections_stay_counted_and_others_are_not() -> None:
 
 def test_sampling_leaks_no_descriptor() -> None:
     wire = WireCounter("127.0.0.1:9")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
         wire.sample()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_name_that_does_not_resolve_counts_nothing() -> None:
@@ -87,5 +86,5 @@ def test_a_name_that_does_not_resolve_counts_nothing() -> None:
 
 
 def test_elsewhere_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counter.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert WireCounter("127.0.0.1:1").sample() is None

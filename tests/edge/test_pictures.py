@@ -67,20 +67,21 @@ def test_16_bit_files_of_8_bit_values_are_not_black(scene: Image.Image) -> None:
     np.testing.assert_array_equal(decode_picture(saved(shallow)).pixels[..., 1], grey)
 
 
-def test_16_bit_colour_keeps_its_range() -> None:
-    """Pillow writes no 16-bit colour: a file by hand."""
-    row = b"\0" + struct.pack(">3H", 0xFFFF, 0x8000, 0) * 4
+def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
+    """A PNG by hand: Pillow writes neither 16-bit colour nor wrong sizes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
-    data = (
-        b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(row * 4)) + chunk(b"IEND", b"")
-    )
-    assert decode_picture(data).pixels[2, 2].tolist() == [255, 128, 0]
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_16_bit_colour_keeps_its_range() -> None:
+    row = b"\0" + struct.pack(">3H", 0xFFFF, 0x8000, 0) * 4
+    assert decode_picture(png(4, 4, 16, 2, row * 4)).pixels[2, 2].tolist() == [255, 128, 0]
 
 
 def test_cmyk_looks_like_its_original(scene: Image.Image) -> None:
@@ -91,7 +92,7 @@ def test_cmyk_looks_like_its_original(scene: Image.Image) -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I", "F", "P", "YCbCr", "LAB"])
 def test_odd_modes_become_rgb(scene: Image.Image, mode: str) -> None:
     source = Image.new("LAB", scene.size) if mode == "LAB" else scene.convert("L").convert(mode)
-    kind = "tiff" if mode in ("F", "YCbCr", "LAB") else "png"
+    kind = "tiff" if mode in ("I", "F", "YCbCr", "LAB") else "png"
     assert decode_picture(saved(source, kind), 80).pixels.shape == (60, 80, 3)
 
 
@@ -129,10 +130,12 @@ def test_4096_is_the_last_size_that_is_taken() -> None:
 
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     with pytest.raises(BadPicture, match="4096"):
-        decode_picture(saved(Image.new("1", (30000, 30000))))
+        decode_picture(png(30000, 30000, 8, 2, b""))
 
 
 def test_zero_sized_pictures_are_refused() -> None:
+    with pytest.raises(BadPicture):
+        decode_picture(png(0, 5, 8, 2, b""))
     with pytest.raises(BadPicture):
         decode_picture(b"GIF89a\0\0\0\0\x80\0\0" + bytes(6) + b",\0\0\0\0\0\0\0\0\0\2\2L\1\0;")
 

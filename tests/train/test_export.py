@@ -7,9 +7,11 @@ import onnxruntime
 import pytest
 import torch
 
+from cloud.models.detector import DetectorConfig
 from cloud.models.machine import MachineConfig
 from cloud.weights import load_weights as load_for_cloud
 from edge.encoder import Encoder
+from edge.pictures import Picture
 from edge.weights import load_weights as load_for_edge
 from tests.train.scenes import make_folder
 from train.export import encoder_onnx, export
@@ -33,7 +35,7 @@ def test_the_edge_codes_what_the_cloud_reads_bit_for_bit(exported):
     assert edge.manifest == cloud.manifest
     encoder = Encoder(edge, threads=1)
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
-    analysis = encoder.analyse(pixels)
+    analysis = encoder.analyse(Picture.whole(pixels))
     for quality in (0.0, 0.5, 1.0):
         layer = encoder.layer(analysis, quality)
         header, integers = cloud.codec.decode(layer)
@@ -46,7 +48,7 @@ def test_the_edge_codes_what_the_cloud_reads_bit_for_bit(exported):
 
 def test_onnx_runtime_computes_what_torch_does_at_any_size():
     torch.manual_seed(0)
-    network = Network(MachineConfig(), detector=_detector()).eval()
+    network = Network(MachineConfig(), DetectorConfig(classes=2)).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         content = encoder_onnx(network.machine.encoder)
@@ -58,9 +60,3 @@ def test_onnx_runtime_computes_what_torch_does_at_any_size():
             wanted = network.machine.encoder(torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255)
         assert np.abs(y - wanted.numpy()).max() < 1e-3
         assert y.shape == (1, 64, height // 16, width // 16)
-
-
-def _detector():
-    from cloud.models.detector import DetectorConfig
-
-    return DetectorConfig(classes=2)

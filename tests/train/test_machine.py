@@ -54,7 +54,8 @@ def test_rounding_passes_gradients_and_counts_real_integers():
     y_hat, bits, integers = model.quantise(y, 0, torch.tensor([0.0, 1.0]))
     assert torch.equal(integers, integers.round())
     (y_hat.sum() + bits.sum()).backward()
-    assert y.grad is not None and (y.grad != 0).any()
+    assert y.grad is not None
+    assert (y.grad != 0).any()
     model.eval()
     again = model.quantise(y, 0, torch.tensor([0.0, 1.0]))
     assert torch.equal(again[2], integers)

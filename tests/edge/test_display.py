@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import io
+
+import structlog
+
+from common.types import Box
+from edge.counter import WireBytes
+from edge.display import Display, configure_logs, status_line, summary_lines
+from edge.ledger import Ledger
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def ledger() -> Ledger:
+    made = Ledger("b", 0)
+    made.captured = 3
+    made.on_coded(0, 0.0, 400)
+    made.on_coded(1, 0.0, 500)
+    made.skipped["late"] = 1
+    made.on_settled("b", 2, refused=False)
+    made.boxes = (Box("car", 0.5, 0, 0, 1, 1),) * 2 + (Box("bus", 0.5, 0, 0, 1, 1),)
+    made.latency.add(0.0421)
+    return made
+
+
+def test_the_status_line() -> None:
+    line = status_line(ledger(), 2.0, WireBytes(1000, 500), 0)
+    assert "acked 2" in line
+    assert "450 B/frame" in line
+    assert "4.0 kbit/s up" in line
+    assert "boxes after 42 ms" in line
+    assert line.endswith("2 car, 1 bus")
+    assert "kbit" not in status_line(Ledger("b", 0), 0.0, None, 0)
+
+
+def test_the_summary() -> None:
+    text = "\n".join(summary_lines(ledger().summary(0, 2.0, WireBytes(1000, 500))))
+    assert "captured  3 frames in 2.0 s: 2 coded, 1 skipped (1 late)" in text
+    assert "2 acked, 0 refused, 0 expired, 0 waiting: adds up" in text
+    assert "4000 bit/s up, 2000 bit/s down" in text
+    assert "p50 42.1 ms, p95 42.1 ms of 1 frames" in text
+    text = "\n".join(summary_lines(Ledger("b", 0).summary(1, 0.0, None)))
+    assert "DOES NOT ADD UP" in text
+    assert "not measured" in text
+
+
+def test_a_terminal_has_one_live_line_and_log_lines_above_it() -> None:
+    out, log = Terminal(), io.StringIO()
+    display = Display(out, log)
+    configure_logs(display)
+    display.status("one", 0.5)
+    structlog.get_logger().warning("trouble")
+    display.status("two", 1.0)
+    display.print("the end")
+    structlog.reset_defaults()
+    assert out.getvalue() == "\r\x1b[Kone\r\x1b[K\r\x1b[Ktwo\r\x1b[Kthe end\n"
+    assert "trouble" in log.getvalue()
+
+
+def test_elsewhere_a_plain_line_comes_every_two_seconds() -> None:
+    out = io.StringIO()
+    display = Display(out, io.StringIO())
+    for step in range(1, 11):
+        display.status(f"line {step}", step / 2)
+    assert out.getvalue() == "line 4\nline 8\n"
