@@ -93,9 +93,11 @@ class LayerDetector:
         return torch.from_numpy(integers.astype(np.float32)) * inverse[:, None, None]
 
     def _boxes(self, header: Header, logits: Tensor, boxes: Tensor) -> tuple[Box, ...]:
-        # Integers that no encoder makes can drive the network to infinity; a box stays a box.
+        # Integers that no encoder makes can drive the network to infinity: nothing is there.
         logits = logits.nan_to_num(nan=-_FAR, posinf=_FAR, neginf=-_FAR)
-        boxes = boxes.nan_to_num(nan=0.0).clamp(-_FAR, _FAR)
+        nowhere = ~boxes.isfinite().all(1, keepdim=True)
+        logits = logits.masked_fill(nowhere, -_FAR)
+        boxes = boxes.masked_fill(nowhere, 0.0).clamp(-_FAR, _FAR)
         scores, labels, corners = select(logits, boxes, min_score=self._min_score)
         width, _ = working_size(header.width, header.height, header.side)
         limits = np.array([header.width, header.height] * 2, np.float32)

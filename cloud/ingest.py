@@ -87,6 +87,7 @@ class _Stream:
         self._name = secrets.token_hex(4)
         self._events: asyncio.Queue[CloudEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()  # stores and detections under way
+        self._is_over = False
         self._taken = asyncio.Event()  # the last message that was read has been dealt with
         self._ended = "the connection is gone"
         self._fault: RemoteProtocolError | None = None
@@ -108,13 +109,15 @@ class _Stream:
         self.give(Connected())
         if self._service.draining:
             self.give(Draining())
-        reader = asyncio.create_task(self._read())
+        self._reader = asyncio.create_task(self._read())
         try:
             with self._service.metrics.sessions.track_inprogress():
                 while not await self._step(await self._events.get()):
                     pass
         finally:
-            reader.cancel()
+            # The reader ends with the call. A read that is cancelled leaks (grpc issue 43360).
+            self._is_over = True
+            self._taken.set()
             if self._timer:
                 self._timer.cancel()
             self._service.streams.discard(self)
@@ -126,7 +129,10 @@ class _Stream:
 
     async def _read(self) -> None:
         try:
-            while isinstance(request := await self._context.read(), ingest_pb2.StreamRequest):
+            while (
+                isinstance(request := await self._context.read(), ingest_pb2.StreamRequest)
+                and not self._is_over
+            ):
                 message = from_request(request)
                 if message is not None:
                     self._taken.clear()
@@ -136,6 +142,8 @@ class _Stream:
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         except DecodeError:
             self._fault = RemoteProtocolError("these bytes are no StreamRequest")
+        except (grpc.aio.UsageError, grpc.aio.AbortError):  # a read on a call that has ended
+            return
         self.give(Disconnected("the camera closed the stream"))
 
     async def _step(self, event: CloudEvent) -> bool:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 _LEAST_VISIBLE = 0.3  # a box cut to less than this of its area becomes a region to ignore
 _LEAST_PX = 4.0  # so does one with a side smaller than this
@@ -114,7 +114,8 @@ class Canvases(IterableDataset[Batch]):
         self.samples, self.augment, self.batch, self.seed = samples, augment, batch, seed
 
     def __iter__(self) -> Iterator[Batch]:
-        rng = np.random.default_rng(self.seed)
+        worker = get_worker_info()  # each worker draws its own stream
+        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
         order: list[int] = []
         while True:
             rows = []

@@ -239,7 +239,8 @@ def _prepare(
 def _loader(data: CocoFolder, recipe: Recipe, seed: int, mosaic: bool) -> Iterator[Batch]:
     augment = Augment(recipe.size, 0.6 if mosaic else 0.0, len(data.labels))
     stream = Canvases(data.samples, augment, recipe.batch, seed)
-    return iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4))
+    workers = max(1, min((os.cpu_count() or 1) - 2, 14))  # a GPU eats what ten of them make
+    return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4))
 
 
 def _step(run: Run, batch: Batch) -> Tensor:

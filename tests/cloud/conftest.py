@@ -12,10 +12,15 @@ from edge.weights import load_weights as load_edge_weights
 from tests.weights import photograph
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small pictures gain nothing from more, and a busy machine makes them wait for each other."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def weights() -> CloudWeights:
     """Those that ship."""
-    torch.set_num_threads(1)
     return load_weights()
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cloud.detector import LayerDetector
 from cloud.weights import CloudWeights
@@ -80,15 +81,23 @@ def test_integers_that_no_encoder_makes(detector: LayerDetector, weights: CloudW
         detector.detect(layer)
 
 
-def test_logits_of_infinity_are_no_box(
-    weights: CloudWeights, layers: list[bytes], monkeypatch: pytest.MonkeyPatch
+def test_what_a_network_says_at_infinity_is_still_a_box(
+    detector: LayerDetector, layers: list[bytes], weights: CloudWeights
 ) -> None:
-    detector = LayerDetector(weights, threads=1, min_score=0.5)
-    header, integers = detector.read(layers[0])
-    y_hat = detector._y_hat
-    monkeypatch.setattr(detector, "_y_hat", lambda *layer: y_hat(*layer) * float("inf"))
-    [detection] = detector.detect_read([(header, integers)])
-    assert all(np.isfinite([box.x1, box.y1, box.x2, box.y2]).all() for box in detection.boxes)
+    header, _ = detector.read(layers[0])
+    inf, nan, far = float("inf"), float("nan"), 1e30
+    anchors = [  # logit of the first class, and the box
+        (nan, [1.0, 1.0, 9.0, 9.0]),
+        (inf, [-far, -far, far, far]),
+        (2.0, [nan, 1.0, 9.0, nan]),
+        (3.0, [-inf, 1.0, inf, 9.0]),
+        (1.0, [1.0, 1.0, 9.0, 9.0]),
+    ]
+    logits = torch.full((len(anchors), len(weights.manifest.labels)), -inf)
+    logits[:, 0] = torch.tensor([logit for logit, _ in anchors])
+    found = detector._boxes(header, logits, torch.tensor([box for _, box in anchors]))
+    assert [round(box.score, 2) for box in found] == [1.0, 0.73]
+    assert (found[0].x1, found[0].y1, found[0].x2, found[0].y2) == (0, 0, 160, 120)
 
 
 class TestWhatItDoesNotRead:
