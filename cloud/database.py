@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -29,17 +29,27 @@ class Database:
 
     path       created with its folder if missing
     ddl        statements that make the schema; they must pass over one that is already there
-    version    of the schema; a file of another version is refused
+    version    of the schema; a file of another version is refused, unless
+    upgrades   has statements that lead from that version to the next one, and so on
     max_bytes  bound of the file without its write-ahead log; None: as far as the disk goes
 
     Raises BadSettings if `path` cannot be a file of ours. Safe to use from any thread.
     """
 
-    def __init__(self, path: Path, *, ddl: str, version: int, max_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        ddl: str,
+        version: int,
+        upgrades: Mapping[int, str] | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
         self.set_aside = 0
         self._path = path
         self._ddl = ddl
         self._version = version
+        self._upgrades = upgrades or {}
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._db = self._open_or_set_aside()
@@ -61,6 +71,12 @@ class Database:
             self._db = self._open()
             with self._transaction(write):
                 return work(self._db)
+
+    def used_bytes(self) -> int:
+        """Bytes of the file that hold something; those of deleted rows are free for new ones."""
+        sql = "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count"
+        [pages] = self.run(lambda db: db.execute(sql).fetchone())
+        return int(pages) * _PAGE_BYTES
 
     def close(self) -> None:
         """Close the file. No other call may follow."""
@@ -106,18 +122,20 @@ class Database:
         [objects] = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if objects and application != _APPLICATION_ID:
             raise BadSettings(f"{self._path} is another program's database")
-        if objects and version != self._version:
+        steps = range(version, self._version)
+        if objects and (version > self._version or not self._upgrades.keys() >= set(steps)):
             raise BadSettings(f"{self._path} has schema {version}, this is {self._version}")
         db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         if self._max_bytes is not None:
             db.execute(f"PRAGMA max_page_count = {max(self._max_bytes // _PAGE_BYTES, 1)}")
-        if not objects:
+        if not objects or version != self._version:
+            ddl = " ".join(self._upgrades[step] for step in steps) if objects else self._ddl
             stamp = (
                 f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {self._version}"
             )
-            db.executescript(f"BEGIN; {self._ddl} {stamp}; COMMIT")
+            db.executescript(f"BEGIN; {ddl} {stamp}; COMMIT")
 
     def _move_away(self) -> None:
         """Rename the file and its write-ahead log, which belongs to it, to the first free name."""

@@ -61,10 +61,14 @@ class LayerDetector:
 
     def read(self, layer: bytes) -> tuple[Header, NDArray[np.int16]]:
         """The layer's header and integers M h w. Raises CorruptStream, ModelMismatch."""
-        header, integers = self._weights.codec.decode(layer)
+        self.inspect(layer)
+        return self._weights.codec.decode(layer)
+
+    def inspect(self, layer: bytes) -> None:
+        """Judges a layer by its header and checksum. Raises CorruptStream, ModelMismatch."""
+        header, _ = self._weights.codec.open(layer)
         if header.profile >= len(self._weights.log_inverse):
             raise ModelMismatch(f"model {self.model} has no task profile {header.profile}")
-        return header, integers
 
     def detect_read(
         self, layers: Sequence[tuple[Header, NDArray[np.int16]]]

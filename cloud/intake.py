@@ -20,7 +20,6 @@ from cloud.metrics import Metrics
 from cloud.sightings import UNREADABLE, Sighting
 from cloud.store import Found, FrameStore, Outcome
 from cloud.writer import StoreWriter
-from common.bitstream import Kind, unpack
 from common.errors import CorruptStream, GlimpseError, ModelMismatch, StoreFull
 from common.events import CloudEvent, Detected, Stored, StoreFailed
 from common.types import FrameId, Layer
@@ -46,7 +45,11 @@ class Look:
 
 
 class Intake:
-    """Layers on their way. model_id, model: the detector's, as a number and as a name."""
+    """Layers on their way.
+
+    model_id, model  the detector's, as a number and as a name
+    inspect          raises CorruptStream or ModelMismatch for a layer that cannot be taken
+    """
 
     def __init__(
         self,
@@ -58,18 +61,14 @@ class Intake:
         *,
         model_id: int,
         model: str,
+        inspect: Callable[[bytes], None],
     ) -> None:
         self.model_id = model_id
+        self.inspect = inspect
         self._store, self._writer, self._detector = store, writer, detector
         self._bus, self._metrics, self._model = bus, metrics, model
         self._work: set[asyncio.Task[None]] = set()
         self._in_hand: set[FrameId] = set()
-
-    def inspect(self, data: bytes) -> None:
-        """Raises CorruptStream or ModelMismatch for data that is no machine layer of our model."""
-        header, _ = unpack(data, self.model_id)
-        if header.kind is not Kind.MACHINE_INTRA:
-            raise CorruptStream(f"a layer of kind {header.kind.name} is not taken here")
 
     async def held(self, frames: Collection[FrameId]) -> frozenset[FrameId]:
         """Which of these frames are stored."""

@@ -128,7 +128,9 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
     identities = Identities(tokens)
     metrics = Metrics(CollectorRegistry())
     layers = LayerDetector(
-        load_weights(settings.weights), threads=settings.threads, min_score=settings.min_score
+        load_weights(settings.weights, max_side=settings.max_side),
+        threads=settings.threads,
+        min_score=settings.min_score,
     )
     async with contextlib.AsyncExitStack() as stack:
         store = SqliteFrameStore(store_path, max_bytes=settings.max_store_bytes)
@@ -139,8 +141,9 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
         )
         bus: Bus[Sighting] = Bus()
         intake = Intake(
-            store, writer, detector, bus, metrics, model_id=layers.model_id, model=layers.model
-        )
+            store, writer, detector, bus, metrics,
+            model_id=layers.model_id, model=layers.model, inspect=layers.inspect,
+        )  # fmt: skip
         policy = CloudPolicy(window=settings.credits, max_layer_bytes=settings.max_layer_bytes)
         ingest = IngestService(intake, identities, metrics, policy)
         checks = health.HealthServicer()

@@ -35,6 +35,9 @@ class CloudSettings(BaseSettings):
     credits: int = Field(
         64, ge=1, le=4096, description="Layers that one camera may have sent and not yet acked."
     )
+    max_side: int = Field(
+        1920, ge=32, le=4096, description="Longest side of a working picture, in pixels."
+    )
     max_layer_bytes: int = Field(
         65536, ge=256, le=1 << 20, description="A longer layer is refused."
     )

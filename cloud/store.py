@@ -9,6 +9,10 @@ only thing an ack stands on, so `put` returns after the bytes are on disk, and n
 A frame is stored exactly once: (camera, boot, seq) is its key, and a layer that comes again is a
 DUPLICATE whatever its bytes are. A frame without boxes was stored but not yet detected; a frame
 with an empty tuple of boxes was detected, and nothing was there.
+
+What is old goes by `expire`, a bounded batch at a time, unless it is pinned (cloud/retention.py).
+"Old" means stored long ago by this machine's clock: a camera whose clock is wrong must neither lose
+what was just acked nor fill the disk for ever.
 """
 
 from __future__ import annotations
@@ -17,10 +21,12 @@ import enum
 import json
 import sqlite3
 import threading
-from collections.abc import Collection, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cloud.database import Database
 from common.errors import StoreFull
@@ -34,13 +40,23 @@ class Outcome(enum.Enum):
     DUPLICATE = "duplicate"
 
 
+class Place(NamedTuple):
+    """Where a frame stands in a list; lists fall in it. It outlives the frame."""
+
+    captured_at: float
+    arrival: int
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFrame:
     """One frame as the store knows it.
 
-    captured_at  seconds since 1970-01-01 UTC
+    captured_at  seconds since 1970-01-01 UTC, by the camera's clock
     boxes        None: not detected yet; (): detected, nothing found; highest score first
     model        which detector found the boxes, '' while there are none
+    arrival      rises from frame to frame in the order they were stored
+    stored_at    seconds since 1970-01-01 UTC, by this machine's clock
+    pinned       never expires
     """
 
     frame: FrameId
@@ -48,6 +64,13 @@ class StoredFrame:
     data: bytes
     boxes: tuple[Box, ...] | None = None
     model: str = ""
+    arrival: int = 0
+    stored_at: float = 0.0
+    pinned: bool = False
+
+    @property
+    def place(self) -> Place:
+        return Place(self.captured_at, self.arrival)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +131,14 @@ class FrameStore(Protocol):
         since: float | None = None,
         until: float | None = None,
         limit: int = 100,
-        before: FrameId | None = None,
+        before: Place | None = None,
     ) -> tuple[StoredFrame, ...]:
         """At most `limit` frames captured in [since, until), newest first.
 
         camera  only of this camera
         label   only those with a box of this label
-        before  only those that come after this frame in the list: pass the last one of a page to
-                get the next page; a frame that is not stored gives an empty page
+        before  only those that come after this place in the list: pass that of a page's last frame
+                to get the next page, whether or not the frame is still stored
         """
         ...
 
@@ -127,6 +150,21 @@ class FrameStore(Protocol):
         """Every camera that ever stored a frame, by name."""
         ...
 
+    def pin(self, frame: FrameId, pinned: bool = True) -> bool:
+        """Keep this frame from expiring, or no longer; False if it is not stored."""
+        ...
+
+    def used_bytes(self) -> int:
+        """How much room all that is stored takes, as the body's `max_bytes` counts it."""
+        ...
+
+    def expire(self, limit: int, *, stored_before: float | None = None) -> Mapping[str, int]:
+        """Delete at most `limit` frames, those stored first; say how many of each camera.
+
+        Only those that are not pinned and, if given, were stored before that moment (unix seconds).
+        """
+        ...
+
     def close(self) -> None:
         """Let go of files. No other call may follow."""
         ...
@@ -135,10 +173,15 @@ class FrameStore(Protocol):
 class MemoryFrameStore(FrameStore):
     """The contract in a dictionary: gone with the process. `max_bytes` bounds the layers' bytes."""
 
-    def __init__(self, *, max_bytes: int | None = None) -> None:
-        self._frames: dict[FrameId, StoredFrame] = {}
+    def __init__(
+        self, *, max_bytes: int | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._frames: dict[FrameId, StoredFrame] = {}  # in the order of arrival
+        self._last_seen: dict[str, float] = {}
         self._bytes = 0
+        self._arrivals = 0
         self._max_bytes = max_bytes
+        self._clock = clock
         self._lock = threading.Lock()
 
     def write(self, layers: Sequence[Layer], found: Sequence[Found]) -> tuple[Outcome, ...]:
@@ -149,15 +192,21 @@ class MemoryFrameStore(FrameStore):
             if self._max_bytes is not None and self._bytes + added > self._max_bytes:
                 raise StoreFull(f"the frame store is full: {self._max_bytes} bytes")
             self._bytes += added
-            outcomes = tuple(self._insert(layer) for layer in layers)
+            now = self._clock()
+            outcomes = tuple(self._insert(layer, now) for layer in layers)
             for new_boxes in found:
                 self._set_boxes(new_boxes)
             return outcomes
 
-    def _insert(self, layer: Layer) -> Outcome:
-        if layer.frame in self._frames:
+    def _insert(self, layer: Layer, now: float) -> Outcome:
+        frame, at = layer.frame, layer.captured_at
+        if frame in self._frames:
             return Outcome.DUPLICATE
-        self._frames[layer.frame] = StoredFrame(layer.frame, layer.captured_at, layer.data)
+        self._arrivals += 1
+        self._frames[frame] = StoredFrame(
+            frame, at, layer.data, arrival=self._arrivals, stored_at=now
+        )
+        self._last_seen[frame.camera] = max(self._last_seen.get(frame.camera, at), at)
         return Outcome.STORED
 
     def _set_boxes(self, found: Found) -> None:
@@ -186,19 +235,15 @@ class MemoryFrameStore(FrameStore):
         since: float | None = None,
         until: float | None = None,
         limit: int = 100,
-        before: FrameId | None = None,
+        before: Place | None = None,
     ) -> tuple[StoredFrame, ...]:
         with self._lock:
-            numbered = [(f.captured_at, n, f) for n, f in enumerate(self._frames.values())]
-        numbered.sort(key=lambda item: item[:2], reverse=True)
-        listed = [frame for _, _, frame in numbered]
-        if before is not None:
-            names = [stored.frame for stored in listed]
-            listed = listed[names.index(before) + 1 :] if before in names else []
+            listed = sorted(self._frames.values(), key=lambda f: f.place, reverse=True)
         wanted = (
             stored
             for stored in listed
-            if (camera is None or stored.frame.camera == camera)
+            if (before is None or stored.place < before)
+            and (camera is None or stored.frame.camera == camera)
             and (since is None or stored.captured_at >= since)
             and (until is None or stored.captured_at < until)
             and (label is None or any(box.label == label for box in stored.boxes or ()))
@@ -213,18 +258,41 @@ class MemoryFrameStore(FrameStore):
     def cameras(self) -> tuple[CameraSummary, ...]:
         with self._lock:
             stored = list(self._frames.values())
-        names = sorted({f.frame.camera for f in stored})
+            last_seen = sorted(self._last_seen.items())
+        sizes = {
+            name: [len(f.data) for f in stored if f.frame.camera == name] for name, _ in last_seen
+        }
         return tuple(
-            _summary(name, [f for f in stored if f.frame.camera == name]) for name in names
+            CameraSummary(name, len(sizes[name]), sum(sizes[name]), at) for name, at in last_seen
         )
+
+    def pin(self, frame: FrameId, pinned: bool = True) -> bool:
+        with self._lock:
+            if frame not in self._frames:
+                return False
+            self._frames[frame] = replace(self._frames[frame], pinned=pinned)
+            return True
+
+    def used_bytes(self) -> int:
+        with self._lock:
+            return self._bytes
+
+    def expire(self, limit: int, *, stored_before: float | None = None) -> Mapping[str, int]:
+        with self._lock:
+            oldest = sorted(self._frames.values(), key=lambda f: (f.stored_at, f.arrival))
+            old = [
+                stored
+                for stored in oldest
+                if not stored.pinned and (stored_before is None or stored.stored_at < stored_before)
+            ]
+            gone = old[: max(limit, 0)]
+            for stored in gone:
+                del self._frames[stored.frame]
+                self._bytes -= len(stored.data)
+        return Counter(stored.frame.camera for stored in gone)
 
     def close(self) -> None:
         pass
-
-
-def _summary(camera: str, stored: Sequence[StoredFrame]) -> CameraSummary:
-    size = sum(len(f.data) for f in stored)
-    return CameraSummary(camera, len(stored), size, max(f.captured_at for f in stored))
 
 
 def _by_score(boxes: Sequence[Box]) -> tuple[Box, ...]:
@@ -244,12 +312,15 @@ CREATE TABLE frame (
     captured_at  REAL    NOT NULL,       -- unix seconds
     data         BLOB    NOT NULL,       -- a whole bitstream
     boxes        TEXT,                   -- JSON [[label, score, x1, y1, x2, y2]]; NULL: not yet
-    model        TEXT    NOT NULL DEFAULT ''
+    model        TEXT    NOT NULL DEFAULT '',
+    stored_at    REAL    NOT NULL DEFAULT 0,  -- unix seconds
+    pinned       INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX frame_key ON frame (camera, boot, seq);
 CREATE INDEX frame_of_camera ON frame (camera, captured_at);
 CREATE INDEX frame_in_time ON frame (captured_at);
 CREATE INDEX frame_undetected ON frame (id) WHERE boxes IS NULL;
+CREATE INDEX frame_by_age ON frame (stored_at) WHERE pinned = 0;
 
 CREATE TABLE sighting (
     label        TEXT    NOT NULL,
@@ -267,7 +338,16 @@ CREATE TABLE camera (
     last_seen    REAL    NOT NULL        -- unix seconds, newest capture
 ) WITHOUT ROWID;
 """
-SCHEMA = 1
+SCHEMA = 2
+UPGRADES = {  # from that schema to the next one
+    # Nobody knows when those frames were stored: they are kept as if it had been now.
+    1: """
+ALTER TABLE frame ADD COLUMN stored_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE frame ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+UPDATE frame SET stored_at = unixepoch();
+CREATE INDEX frame_by_age ON frame (stored_at) WHERE pinned = 0;
+"""
+}
 
 
 class SqliteFrameStore(FrameStore):
@@ -279,8 +359,17 @@ class SqliteFrameStore(FrameStore):
     A corrupt file is renamed aside and the store goes on with an empty one: see cloud/database.py.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
-        self._database = Database(path, ddl=DDL, version=SCHEMA, max_bytes=max_bytes)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        self._database = Database(
+            path, ddl=DDL, version=SCHEMA, upgrades=UPGRADES, max_bytes=max_bytes
+        )
 
     @property
     def set_aside(self) -> int:
@@ -289,7 +378,8 @@ class SqliteFrameStore(FrameStore):
 
     def write(self, layers: Sequence[Layer], found: Sequence[Found]) -> tuple[Outcome, ...]:
         def work(db: sqlite3.Connection) -> tuple[Outcome, ...]:
-            outcomes = tuple(_insert(db, layer) for layer in layers)
+            now = self._clock()
+            outcomes = tuple(_insert(db, layer, now) for layer in layers)
             for new_boxes in found:
                 _set_boxes(db, new_boxes)
             return outcomes
@@ -318,7 +408,7 @@ class SqliteFrameStore(FrameStore):
         since: float | None = None,
         until: float | None = None,
         limit: int = 100,
-        before: FrameId | None = None,
+        before: Place | None = None,
     ) -> tuple[StoredFrame, ...]:
         # `s` is what is searched, `f` what is shown: the same table unless a label is asked for.
         source = "frame" if label is None else "sighting"
@@ -332,8 +422,7 @@ class SqliteFrameStore(FrameStore):
         if until is not None:
             terms.append(("s.captured_at < ?", (until,)))
         if before is not None:
-            place = f"(SELECT captured_at, id FROM frame WHERE {_KEY})"
-            terms.append((f"(s.captured_at, s.id) < {place}", astuple(before)))
+            terms.append(("(s.captured_at, s.id) < (?, ?)", before))
         where = " AND ".join(term for term, _ in terms) or "TRUE"
         values = [value for _, some in terms for value in some]
         sql = (
@@ -351,6 +440,22 @@ class SqliteFrameStore(FrameStore):
         rows = self._all("SELECT name, frames, bytes, last_seen FROM camera ORDER BY name", ())
         return tuple(CameraSummary(*row) for row in rows)
 
+    def pin(self, frame: FrameId, pinned: bool = True) -> bool:
+        sql, values = f"UPDATE frame SET pinned = ? WHERE {_KEY}", (pinned, *astuple(frame))
+        return self._database.run(lambda db: db.execute(sql, values).rowcount > 0, write=True)
+
+    def used_bytes(self) -> int:
+        return self._database.used_bytes()
+
+    def expire(self, limit: int, *, stored_before: float | None = None) -> Mapping[str, int]:
+        bound = "" if stored_before is None else "AND stored_at < ?"
+        values = [max(limit, 0)] if stored_before is None else [stored_before, max(limit, 0)]
+        sql = (
+            "SELECT id, camera, captured_at, length(data), boxes FROM frame"
+            f" WHERE pinned = 0 {bound} ORDER BY stored_at, id LIMIT ?"
+        )
+        return self._database.run(lambda db: _delete(db, db.execute(sql, values)), write=True)
+
     def close(self) -> None:
         self._database.close()
 
@@ -358,16 +463,18 @@ class SqliteFrameStore(FrameStore):
         return self._database.run(lambda db: db.execute(sql, values).fetchall())
 
 
-_COLUMNS = "f.camera, f.boot, f.seq, f.captured_at, f.data, f.boxes, f.model"
+_COLUMNS = (
+    "f.camera, f.boot, f.seq, f.captured_at, f.data, f.boxes, f.model, f.id, f.stored_at, f.pinned"
+)
 _KEY = "camera = ? AND boot = ? AND seq = ?"
 
 
-def _insert(db: sqlite3.Connection, layer: Layer) -> Outcome:
+def _insert(db: sqlite3.Connection, layer: Layer, now: float) -> Outcome:
     frame, size = layer.frame, len(layer.data)
     inserted = db.execute(
-        "INSERT INTO frame (camera, boot, seq, captured_at, data) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (camera, boot, seq) DO NOTHING",
-        (*astuple(frame), layer.captured_at, layer.data),
+        "INSERT INTO frame (camera, boot, seq, captured_at, data, stored_at)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (camera, boot, seq) DO NOTHING",
+        (*astuple(frame), layer.captured_at, layer.data, now),
     )
     if inserted.rowcount == 0:
         return Outcome.DUPLICATE
@@ -387,10 +494,7 @@ def _set_boxes(db: sqlite3.Connection, found: Found) -> None:
         return
     id_, captured_at, before = row
     place = (found.frame.camera, captured_at, id_)
-    db.executemany(
-        "DELETE FROM sighting WHERE label = ? AND camera = ? AND captured_at = ? AND id = ?",
-        [(label, *place) for label in {box.label for box in _unpack(before) or ()}],
-    )
+    _delete_sightings(db, before, place)
     db.executemany(
         "INSERT INTO sighting (label, camera, captured_at, id) VALUES (?, ?, ?, ?)",
         [(label, *place) for label in {box.label for box in found.boxes}],
@@ -399,9 +503,37 @@ def _set_boxes(db: sqlite3.Connection, found: Found) -> None:
     db.execute("UPDATE frame SET boxes = ?, model = ? WHERE id = ?", (boxes, found.model, id_))
 
 
+def _delete_sightings(
+    db: sqlite3.Connection, boxes: str | None, place: tuple[str, float, int]
+) -> None:
+    db.executemany(
+        "DELETE FROM sighting WHERE label = ? AND camera = ? AND captured_at = ? AND id = ?",
+        [(label, *place) for label in {box.label for box in _unpack(boxes) or ()}],
+    )
+
+
+def _delete(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> Mapping[str, int]:
+    """Rows of (id, camera, captured_at, bytes, boxes); returns how many of each camera."""
+    frames: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for id_, camera, captured_at, size, boxes in list(rows):
+        _delete_sightings(db, boxes, (camera, captured_at, id_))
+        db.execute("DELETE FROM frame WHERE id = ?", (id_,))
+        frames[camera] += 1
+        sizes[camera] += size
+    db.executemany(
+        "UPDATE camera SET frames = frames - ?, bytes = bytes - ? WHERE name = ?",
+        [(frames[camera], sizes[camera], camera) for camera in frames],
+    )
+    return frames
+
+
 def _stored(row: tuple[Any, ...]) -> StoredFrame:
-    camera, boot, seq, captured_at, data, boxes, model = row
-    return StoredFrame(FrameId(camera, boot, seq), captured_at, data, _unpack(boxes), model)
+    camera, boot, seq, captured_at, data, boxes, model, arrival, stored_at, pinned = row
+    return StoredFrame(
+        FrameId(camera, boot, seq), captured_at, data, _unpack(boxes), model,
+        arrival, stored_at, bool(pinned),
+    )  # fmt: skip
 
 
 def _unpack(boxes: str | None) -> tuple[Box, ...] | None:

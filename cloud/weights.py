@@ -17,6 +17,7 @@ from cloud.models.detector import Detector, DetectorConfig
 from common.codec import MachineCodec
 from common.entropy import EntropyModel
 from common.errors import ModelMismatch
+from common.geometry import MAX_SIDE_PX
 from common.manifest import Manifest
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -32,8 +33,11 @@ class CloudWeights:
     log_inverse: Tensor
 
 
-def load_weights(folder: Path = DEFAULT_WEIGHTS) -> CloudWeights:
-    """Raises ModelMismatch naming the file that is missing or is not the manifest's."""
+def load_weights(folder: Path = DEFAULT_WEIGHTS, *, max_side: int = MAX_SIDE_PX) -> CloudWeights:
+    """max_side: longest side in pixels of a working picture that is decoded.
+
+    Raises ModelMismatch naming the file that is missing or is not the manifest's.
+    """
     manifest = Manifest.parse(_read(folder / "manifest.json"))
 
     def read(name: str) -> bytes:
@@ -42,7 +46,8 @@ def load_weights(folder: Path = DEFAULT_WEIGHTS) -> CloudWeights:
         return data
 
     with np.load(io.BytesIO(read("tables.npz")), allow_pickle=False) as arrays:
-        codec = MachineCodec(EntropyModel.from_arrays(dict(arrays)), manifest.model_id)
+        entropy = EntropyModel.from_arrays(dict(arrays))
+    codec = MachineCodec(entropy, manifest.model_id, max_side)
     try:
         detector, log_inverse = _detector(manifest, read("detector.safetensors"))
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:

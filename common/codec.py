@@ -56,17 +56,27 @@ class MachineCodec:
             raise ValueError(f"a latent of shape {y.shape}, not {header.latent_size} positions")
         return pack(header, self.entropy.encode(y, profile=profile, quality=quality))
 
+    def open(self, data: bytes) -> tuple[Header, bytes]:
+        """Return the header and the body, undecoded: all that can be judged at no cost.
+
+        Raises as `decode` does.
+        """
+        header, body = unpack(data, self.model_id)
+        if header.kind is not Kind.MACHINE_INTRA:
+            raise CorruptStream(f"a layer of kind {header.kind.name} is not decoded here")
+        width, height = header.working_size
+        if max(width, height) > self.max_side:
+            limit = f"more than {self.max_side} on a side is not decoded here"
+            raise CorruptStream(f"a working picture of {width} x {height} pixels: {limit}")
+        return header, body
+
     def decode(self, data: bytes) -> tuple[Header, Ints]:
         """Return the header and y, int16 M h w, of a machine layer.
 
         Raises CorruptStream for bytes that are no intra machine layer or one above max_side,
         ModelMismatch for a layer of another model.
         """
-        header, body = unpack(data, self.model_id)
-        if header.kind is not Kind.MACHINE_INTRA:
-            raise CorruptStream(f"a layer of kind {header.kind.name} is not decoded here")
-        if max(header.working_size) > self.max_side:
-            raise CorruptStream(f"a working picture of {header.working_size} is over the limit")
+        header, body = self.open(data)
         y = self.entropy.decode(
             body, header.latent_size, profile=header.profile, quality=header.quality
         )

@@ -1,4 +1,4 @@
-"""Frames from a source, one at a time: a folder of pictures, a picture, or a video file.
+"""Frames from a file, one at a time: a folder of pictures, a picture, or a video file.
 
 A source is paced: at `fps` frames a second of the source's own time, replayed at real speed. A
 consumer that is late does not pile up work: a frame whose moment has passed is marked late, and its
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,11 +31,13 @@ class Frame:
     position  seconds since the source began
     read      reads it; raises BadPicture
     late      its moment passed more than a frame ago
+    age       seconds for which it has waited already, of a live source
     """
 
     position: float
     read: Callable[[], Picture]
     late: bool = False
+    age: float = 0.0
 
 
 def open_source(source: str, fps: float, side: int = MAX_SIDE_PX) -> Iterator[Frame]:
@@ -96,7 +98,7 @@ def paced(
     side: int = MAX_SIDE_PX,
     loop: bool = False,
     stopping: threading.Event | None = None,
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """The same in real time: each frame comes at its moment, or marked late.
 
     loop      begin again when the source ends

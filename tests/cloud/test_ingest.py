@@ -205,19 +205,21 @@ class TestRefusals:
             4: pack(replace(header, model=header.model ^ 1), body),
             5: pack(replace(header, kind=Kind.AUXILIARY_INTRA), body),
             6: good + bytes(3000),
+            7: pack(replace(header, width=4096, height=4096, side=4096), body),
         }
         async with serving(tmp_path, max_layer_bytes=2000) as served, served.camera() as camera:
-            await camera.send((0, good), *bad.items(), (7, layers[1]))
-            await camera.boxes(range(8))
-            assert camera.acked == 8
+            await camera.send((0, good), *bad.items(), (8, layers[1]))
+            await camera.boxes(range(9))
+            assert camera.acked == 9
             refused = {s: r.reason for s, r in camera.results.items() if r.outcome == 2}
             assert refused.keys() == bad.keys()
             assert all(refused.values())
             assert "checksum" in refused[1]
             assert "model" in refused[4]
             assert "2000" in refused[6]
-            assert sorted(served.stored()) == [0, 7]
-            assert served.count("glimpse_layers_total", camera="gate", outcome="refused") == 6
+            assert "4096" in refused[7]
+            assert sorted(served.stored()) == [0, 8]
+            assert served.count("glimpse_layers_total", camera="gate", outcome="refused") == 7
 
     async def test_a_message_over_grpcs_own_limit_ends_the_call_only(
         self, tmp_path: Path, layers: list[bytes]

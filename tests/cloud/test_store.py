@@ -15,6 +15,7 @@ from cloud.store import (
     FrameStore,
     MemoryFrameStore,
     Outcome,
+    Place,
     SqliteFrameStore,
     StoredFrame,
 )
@@ -170,13 +171,13 @@ class TestContract:
         before = None
         while page := store.frames(label=label, limit=3, before=before):
             paged += page
-            before = page[-1].frame
+            before = page[-1].place
         assert tuple(paged) == whole
         assert len(whole) == 11
 
-    def test_a_page_after_an_unknown_frame_is_empty(self, store: FrameStore) -> None:
+    def test_a_page_of_nothing(self, store: FrameStore) -> None:
         store.put([layer(1)])
-        assert seqs(store, before=layer(2).frame) == []
+        assert seqs(store, before=Place(1001.0, 0)) == []
         assert seqs(store, limit=0) == []
 
     def test_cameras_are_summed_up_by_name(self, store: FrameStore) -> None:
@@ -284,7 +285,7 @@ def test_a_person_of_one_camera_is_found_among_many_in_milliseconds(tmp_path: Pa
         {"camera": "gate", "since": 1.0, "until": 9.0},
         {"label": "person"},
         {"label": "person", "camera": "gate", "since": 1.0, "until": 9.0},
-        {"label": "person", "camera": "gate", "before": layer(1).frame},
+        {"label": "person", "camera": "gate", "before": Place(5.0, 7)},
     ],
     ids=lambda query: "-".join(query) or "all",
 )
