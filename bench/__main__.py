@@ -1,4 +1,4 @@
-"""python -m bench {rate-accuracy,edge}: each figure that the README quotes."""
+"""python -m bench {rate-accuracy,edge,link}: each figure that the README quotes."""
 
 from __future__ import annotations
 
@@ -49,6 +49,28 @@ def edge(
     from bench.edge import edge as measure
 
     typer.echo(json.dumps(measure(source, out, weights, frames, threads), indent=2))
+
+
+@app.command()
+def link(
+    source: Annotated[str, typer.Option(help="Video file or folder of pictures.")],
+    out: Out = Path("docs/results"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    seconds: Annotated[
+        float, typer.Option(min=5, help="Length of each trace; below 60 s for a quick look.")
+    ] = 180.0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only traces whose name contains this; repeatable.")
+    ] = None,
+) -> None:
+    """Wire bytes, frames, quality and latency over thin links, by real processes."""
+    from bench.link import link as measure
+
+    for t in measure(source, out, weights, seconds, only or [])["traces"]:
+        typer.echo(
+            f"{t['trace']:<32} {t['wire_bit_s']:7d} bit/s  {t['fps']:.2f} fps"
+            f"  quality {t['quality']}  p50 {t['latency_ms']['p50']} ms  {t['ledger']}"
+        )
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ def rate_accuracy(
     for image in track(chosen, "pictures"):
         picture = read_picture(images / image["file_name"])
         analysis = encoder.analyse(picture)
-        for q in qualities:
-            layer = encoder.layer(analysis, q)
-            header, integers = detector.read(layer)
+        layers = [encoder.layer(analysis, q) for q in qualities]
+        read = [detector.read(layer) for layer in layers]
+        found = detector.detect_read(read)  # one batch: the layers of one picture are of one size
+        for q, layer, (_, integers), detection in zip(qualities, layers, read, found, strict=True):
             mismatches += not np.array_equal(integers, encoder.integers(analysis, q))
-            (detection,) = detector.detect_read([(header, integers)])
             sizes[q].append((len(layer), len(layer) * 8 / (picture.width * picture.height)))
             for b in detection.boxes:
                 box = [b.x1, b.y1, b.x2 - b.x1, b.y2 - b.y1]

@@ -18,6 +18,9 @@ _COLOURS = {
     "truck": (190, 150, 255),
 }
 _OTHER = (230, 230, 230)
+Rectangle = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
 _CANVAS, _GRID = (24, 27, 32), (38, 42, 49)
 
 
@@ -30,12 +33,13 @@ def draw_boxes(
     else:
         picture = photo.convert("RGB").resize((width, height))
     draw = ImageDraw.Draw(picture)
-    line = max(2, round(min(width, height) / 240))
-    font = ImageFont.load_default(max(11, round(min(width, height) / 36)))
+    line = max(2, round(min(width, height) / 280))
+    font = ImageFont.load_default(max(11, round(min(width, height) / 44)))
     for box in reversed(boxes):  # the surest last, on top
-        colour = _COLOURS.get(box.label, _OTHER)
-        draw.rectangle((box.x1, box.y1, box.x2, box.y2), outline=colour, width=line)
-        _tag(draw, box, colour, font)
+        draw.rectangle((box.x1, box.y1, box.x2, box.y2), outline=_colour(box), width=line)
+    taken: list[Rectangle] = []
+    for box in boxes:
+        taken.append(_tag(draw, box, font, (width, height), taken))
     return picture
 
 
@@ -48,19 +52,32 @@ def read_photo(path: Path) -> Image.Image:
         raise BadPicture(f"{path}: {error}") from error
 
 
+def _colour(box: Box) -> tuple[int, int, int]:
+    return _COLOURS.get(box.label, _OTHER)
+
+
 def _tag(
     draw: ImageDraw.ImageDraw,
     box: Box,
-    colour: tuple[int, int, int],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-) -> None:
-    """Label and score on a filled tab above the box, or inside it at the picture's upper edge."""
+    size: tuple[int, int],
+    taken: Sequence[Rectangle],
+) -> Rectangle:
+    """Label and score on a filled tab: above the box, below it, or inside, where there is room."""
     text = f"{box.label} {box.score:.0%}"
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     tall, wide = bottom - top + 6, right - left + 8
-    y = box.y1 - tall if box.y1 >= tall else box.y1
-    draw.rectangle((box.x1, y, box.x1 + wide, y + tall), fill=colour)
-    draw.text((box.x1 + 4 - left, y + 3 - top), text, fill=(15, 15, 15), font=font)
+    x = max(0.0, min(box.x1, size[0] - wide))
+    places = [(x, y, x + wide, y + tall) for y in (box.y1 - tall, box.y2, box.y1, box.y2 - tall)]
+    inside = [p for p in places if p[1] >= 0 and p[3] <= size[1]] or places
+    place = next((p for p in inside if not any(_overlap(p, t) for t in taken)), inside[0])
+    draw.rectangle(place, fill=_colour(box))
+    draw.text((x + 4 - left, place[1] + 3 - top), text, fill=(15, 15, 15), font=font)
+    return place
+
+
+def _overlap(a: Rectangle, b: Rectangle) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _neutral(width: int, height: int) -> Image.Image:

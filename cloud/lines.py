@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import glimpse
 from cloud.sightings import UNREADABLE
-from cloud.wire import MICROSECONDS
 from common.types import Box
-from glimpse.v1 import detection_pb2
 
 if TYPE_CHECKING:
-    from cloud.detector import Detection
     from cloud.store import StoredFrame
 
+AnyBox = Box | glimpse.Box
 
-def in_view(boxes: Sequence[Box]) -> str:
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What is in a layer: pixels of the source picture, the model by name, boxes."""
+
+    width: int
+    height: int
+    model: str
+    boxes: tuple[Box, ...]
+
+
+def in_view(boxes: Sequence[AnyBox]) -> str:
     """'3 person, 1 car', or 'nothing in view'."""
     counts: dict[str, int] = {}
     for box in boxes:
@@ -34,78 +45,96 @@ def moment(seconds: float) -> str:
     return at.isoformat(timespec="milliseconds")
 
 
-def layer_json(file: Path, size: int, model: str, detection: Detection) -> dict[str, object]:
-    """size: of the layer in bytes; model: the detector's name."""
-    header = detection.header
-    about = {"file": str(file), "width": header.width, "height": header.height}
-    return about | {"bytes": size, "model": model, "boxes": _boxes_json(detection.boxes)}
+def layer_json(file: Path, size: int, looked: Looked) -> dict[str, object]:
+    """size: of the layer in bytes."""
+    about = {"file": str(file), "width": looked.width, "height": looked.height}
+    return about | {"bytes": size, "model": looked.model, "boxes": _boxes_json(looked.boxes)}
 
 
-def layer_lines(file: Path, size: int, detection: Detection) -> str:
+def layer_lines(file: Path, size: int, looked: Looked) -> str:
     """One line, and one more for each box."""
-    header = detection.header
-    lines = [f"{file}  {header.width}x{header.height}  {size} B  {in_view(detection.boxes)}"]
-    for b in detection.boxes:
+    lines = [f"{file}  {looked.width}x{looked.height}  {size} B  {in_view(looked.boxes)}"]
+    for b in looked.boxes:
         corners = f"{b.x1:6.0f} {b.y1:6.0f} {b.x2:6.0f} {b.y2:6.0f}"
         lines.append(f"  {b.label:<11}{b.score:5.0%}  {corners}")
     return "\n".join(lines)
 
 
-def stored_json(stored: StoredFrame) -> dict[str, object]:
-    """boxes null: not looked at yet."""
+def as_frame(stored: StoredFrame) -> glimpse.Frame:
+    """As a client would see it, but for the sizes, which no line shows."""
+    fault = stored.model.startswith(UNREADABLE)
+    return glimpse.Frame(
+        glimpse.FrameId(*astuple(stored.frame)),
+        stored.captured_at,
+        len(stored.data),
+        width=0,
+        height=0,
+        boxes=None
+        if stored.boxes is None or fault
+        else tuple(glimpse.Box(*astuple(box)) for box in stored.boxes),
+        detector="" if fault else stored.model,
+        fault=stored.model.removeprefix(UNREADABLE) if fault else "",
+        pinned=stored.pinned,
+    )
+
+
+def frame_json(f: glimpse.Frame) -> dict[str, object]:
+    """boxes null: not looked at yet, or for the reason that `fault` gives."""
     return {
-        "camera": stored.frame.camera,
-        "boot": stored.frame.boot,
-        "seq": stored.frame.seq,
-        "captured_at": moment(stored.captured_at),
-        "bytes": len(stored.data),
-        "boxes": None if stored.boxes is None else _boxes_json(stored.boxes),
-        "model": stored.model,
+        "camera": f.camera,
+        "boot": f.frame.boot,
+        "seq": f.frame.seq,
+        "captured_at": moment(f.captured_at),
+        "bytes": f.layer_bytes,
+        "boxes": None if f.boxes is None else _boxes_json(f.boxes),
+        "model": f.detector,
+        "fault": f.fault,
+        "pinned": f.pinned,
     }
 
 
-def stored_line(stored: StoredFrame) -> str:
-    if stored.boxes is None:
+def frame_line(f: glimpse.Frame) -> str:
+    if f.fault:
+        seen = UNREADABLE + f.fault
+    elif f.boxes is None:
         seen = "not looked at yet"
-    elif stored.model.startswith(UNREADABLE):
-        seen = stored.model
     else:
-        seen = in_view(stored.boxes)
-    return f"{moment(stored.captured_at)}  {stored.frame}  {len(stored.data)} B  {seen}"
+        seen = in_view(f.boxes)
+    pinned = "  (pinned)" if f.pinned else ""
+    return f"{moment(f.captured_at)}  {f.frame}  {f.layer_bytes} B  {seen}{pinned}"
 
 
-def watched_json(r: detection_pb2.WatchResponse) -> dict[str, object]:
+def watched_json(s: glimpse.Sighting) -> dict[str, object]:
     return {
-        "camera": r.camera,
-        "boot": r.boot,
-        "seq": r.seq,
-        "captured_at": moment(r.captured_at_us / MICROSECONDS),
-        "bytes": r.layer_bytes,
-        "width": r.width,
-        "height": r.height,
-        "boxes": _boxes_json(_boxes(r)),
-        "missed": r.missed,
+        "camera": s.camera,
+        "boot": s.frame.boot,
+        "seq": s.frame.seq,
+        "captured_at": moment(s.captured_at),
+        "bytes": s.layer_bytes,
+        "width": s.width,
+        "height": s.height,
+        "boxes": _boxes_json(s.boxes),
+        "missed": s.missed,
+        "reconnects": s.reconnects,
     }
 
 
-def watched_line(r: detection_pb2.WatchResponse) -> str:
+def watched_line(s: glimpse.Sighting) -> str:
     """Without the date and the boot: these frames are of now."""
-    whole = moment(r.captured_at_us / MICROSECONDS)
+    whole = moment(s.captured_at)
     at = whole.partition("T")[2].partition("+")[0] or whole
-    missed = f"  ({r.missed} frames missed before)" if r.missed else ""
-    return f"{at}  {r.camera} {r.seq}  {r.layer_bytes} B  {in_view(_boxes(r))}{missed}"
+    missed = f"  ({s.missed} frames missed before)" if s.missed else ""
+    lost = "  (connected again)" if s.reconnects else ""
+    return f"{at}  {s.camera} {s.frame.seq}  {s.layer_bytes} B  {in_view(s.boxes)}{missed}{lost}"
 
 
-def _boxes(r: detection_pb2.WatchResponse) -> list[Box]:
-    """A float32 from the wire is shown as what the detector said, not with digits of its own."""
+def _boxes_json(boxes: Sequence[AnyBox]) -> list[dict[str, object]]:
+    """To a tenth of a pixel and a hundredth of a percent: more is noise."""
     return [
-        Box(b.label, round(b.score, 4), *(round(v, 1) for v in (b.x1, b.y1, b.x2, b.y2)))
-        for b in r.boxes
-    ]
-
-
-def _boxes_json(boxes: Sequence[Box]) -> list[dict[str, object]]:
-    return [
-        {"label": b.label, "score": round(b.score, 4), "box": [b.x1, b.y1, b.x2, b.y2]}
+        {
+            "label": b.label,
+            "score": round(b.score, 4),
+            "box": [round(edge, 1) for edge in (b.x1, b.y1, b.x2, b.y2)],
+        }
         for b in boxes
     ]

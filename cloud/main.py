@@ -1,7 +1,8 @@
 """The command line of the server: `glimpse-cloud serve | detect | watch | frames | token | ...`.
 
-Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (a layer, a photograph, weights);
-4 the server was not reached; 5 it does not let us in. A reason goes to standard error.
+Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (a layer, a photograph, weights, a frame
+that is not stored); 4 the server was not reached; 5 it does not let us in. A reason goes to
+standard error.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import contextlib
 import datetime
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,15 +25,19 @@ from common.errors import (
     CorruptStream,
     GlimpseError,
     ModelMismatch,
+    NotStored,
     PermissionDenied,
     RemoteProtocolError,
     Unauthenticated,
     Unreachable,
 )
+from common.types import FrameId
 
 if TYPE_CHECKING:
-    from cloud.client import Endpoint
-    from cloud.detector import Detection
+    from cloud.lines import Looked
+    from cloud.remote import Login
+    from cloud.store import SqliteFrameStore
+    from glimpse import Frame
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +51,7 @@ EXIT_CODES: dict[type[GlimpseError], int] = {
     BadPicture: 3,
     CorruptStream: 3,
     ModelMismatch: 3,
+    NotStored: 3,
     Unreachable: 4,
     Unauthenticated: 5,
     PermissionDenied: 5,
@@ -53,7 +60,13 @@ EXIT_CODES: dict[type[GlimpseError], int] = {
 Role = Literal["camera", "viewer"]
 Data = Annotated[Path, typer.Option(help="The server's data folder.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights folder [default: the one that ships].")]
-Server = Annotated[str | None, typer.Option(help="HOST:PORT of a running server.")]
+Server = Annotated[str | None, typer.Option(help="HOST:PORT of a running server to ask.")]
+Authority = Annotated[Path | None, typer.Option(help="PEM to trust [default: DATA/tls/ca.pem].")]
+TokenFile = Annotated[Path | None, typer.Option(help="Viewer token [default: DATA/viewer.token].")]
+Insecure = Annotated[bool, typer.Option(help="Plaintext instead of TLS.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Moment = datetime.datetime | None
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
 @app.command()
@@ -90,8 +103,8 @@ def token(
     data: Data = Path("data"),
 ) -> None:
     """Make a token for a camera or a viewer, and print it: it is kept nowhere else."""
+    from cloud.folder import data_files
     from cloud.identity import Identities
-    from cloud.server import data_files
 
     try:
         secret = Identities(data_files(data)[1]).add(role, name)
@@ -107,7 +120,7 @@ def certificates(
 ) -> None:
     """Make development certificates for these hosts in DATA/tls."""
     from cloud.certificates import make_certificates
-    from cloud.server import data_files
+    from cloud.folder import data_files
 
     folder = data_files(data)[2].authority.parent
     files = make_certificates(folder, hosts, datetime.datetime.now(datetime.UTC))
@@ -119,7 +132,7 @@ def detect(
     files: Annotated[
         list[Path], typer.Argument(help="Machine layers, as `glimpse-edge encode` writes them.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Json = False,
     draw: Annotated[Path | None, typer.Option(help="Folder for pictures with the boxes.")] = None,
     photo: Annotated[
         Path | None, typer.Option(help="Draw on this photograph (one layer only).")
@@ -128,30 +141,41 @@ def detect(
         float, typer.Option(min=0, max=1, help="Leave out boxes with a lower score.")
     ] = 0.3,
     weights: Weights = None,
+    server: Server = None,
+    data: Data = Path("data"),
+    ca: Authority = None,
+    token_file: TokenFile = None,
+    insecure: Insecure = False,
 ) -> None:
-    """Boxes of machine layers at hand; needs no server."""
-    from cloud.detector import LayerDetector
+    """Boxes of machine layers at hand: by the weights at hand, or by a server's."""
     from cloud.lines import layer_json, layer_lines
-    from cloud.weights import DEFAULT_WEIGHTS, load_weights
 
     if photo is not None and (len(files) != 1 or draw is None):
         raise BadSettings("--photo goes with --draw and one layer")
-    detector = LayerDetector(load_weights(weights or DEFAULT_WEIGHTS), min_score=min_score)
+    if server is not None and weights is not None:
+        raise BadSettings("--weights goes without --server, which has its own")
+    if server is None:
+        looking = _looking_here(weights, min_score)
+    else:
+        from cloud.remote import Login
+
+        looking = _looking_there(Login(server, data, ca, token_file, insecure), min_score)
     failed: GlimpseError | None = None
-    for file in files:
-        try:
-            data = _read(file)
-            detection = detector.detect(data)
-        except (BadPicture, CorruptStream, ModelMismatch) as error:
-            failed = error
-            typer.echo(f"{file}: {error}", err=True)
-            continue
-        if as_json:
-            typer.echo(json.dumps(layer_json(file, len(data), detector.model, detection)))
-        else:
-            typer.echo(layer_lines(file, len(data), detection))
-        if draw is not None:
-            typer.echo(f"  drawn on {_draw(draw, file, detection, photo)}", err=as_json)
+    with looking as look:
+        for file in files:
+            try:
+                layer = _read(file)
+                looked = look(layer)
+            except (BadPicture, CorruptStream, ModelMismatch) as error:
+                failed = error
+                typer.echo(f"{file}: {error}", err=True)
+                continue
+            if as_json:
+                typer.echo(json.dumps(layer_json(file, len(layer), looked)))
+            else:
+                typer.echo(layer_lines(file, len(layer), looked))
+            if draw is not None:
+                typer.echo(f"  drawn on {_draw(draw, file, looked, photo)}", err=as_json)
     if failed is not None:
         raise typer.Exit(EXIT_CODES[type(failed)])
 
@@ -163,23 +187,29 @@ def watch(
         list[str] | None, typer.Option(help="Only this camera; may be repeated.")
     ] = None,
     data: Data = Path("data"),
-    ca: Annotated[
-        Path | None, typer.Option(help="PEM to trust [default: DATA/tls/ca.pem].")
-    ] = None,
-    token_file: Annotated[
-        Path | None, typer.Option(help="Viewer token [default: DATA/viewer.token].")
-    ] = None,
-    insecure: Annotated[bool, typer.Option(help="Plaintext instead of TLS.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    ca: Authority = None,
+    token_file: TokenFile = None,
+    insecure: Insecure = False,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to go on trying while the server is away.")
+    ] = 60.0,
+    as_json: Json = False,
 ) -> None:
     """Follow cameras: a line for each frame with what is in view."""
-    from cloud.client import Endpoint
-    from cloud.server import data_files
+    from cloud.lines import watched_json, watched_line
+    from cloud.remote import Login
 
-    authority = ca or data_files(data)[2].authority
-    secret = _read_text(token_file or data / "viewer.token")
-    endpoint = Endpoint(server, None if insecure else authority, secret, insecure)
-    asyncio.run(_watch(endpoint, camera or [], as_json))
+    told: list[object] = []
+
+    def tell(fault: object) -> None:
+        if not told:  # once for each time that it is away
+            typer.echo(f"glimpse-cloud: {fault}; trying again", err=True)
+        told.append(fault)
+
+    with Login(server, data, ca, token_file, insecure, patience).client() as client:
+        for seen in client.watch(camera or (), on_lost=tell):
+            told.clear()
+            typer.echo(json.dumps(watched_json(seen)) if as_json else watched_line(seen))
 
 
 @app.command()
@@ -187,41 +217,110 @@ def frames(
     data: Data = Path("data"),
     camera: Annotated[str | None, typer.Option(help="Only of this camera.")] = None,
     label: Annotated[str | None, typer.Option(help="Only with one of these in view.")] = None,
+    since: Annotated[Moment, typer.Option(formats=MOMENTS, help="Captured then or later.")] = None,
+    until: Annotated[Moment, typer.Option(formats=MOMENTS, help="Captured before.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Json = False,
+    server: Server = None,
+    ca: Authority = None,
+    token_file: TokenFile = None,
+    insecure: Insecure = False,
 ) -> None:
-    """List stored frames, newest first, from the server's data folder."""
-    from cloud.lines import stored_json, stored_line
-    from cloud.server import data_files
+    """List stored frames, newest first, from a server or from its data folder. Times are UTC."""
+    from cloud.lines import as_frame, frame_json, frame_line
+
+    first, end = _unix(since), _unix(until)
+    with contextlib.ExitStack() as stack:
+        found: Iterable[Frame]
+        if server is None:
+            store = stack.enter_context(_store(data))
+            found = map(
+                as_frame,
+                store.frames(camera=camera, label=label, since=first, until=end, limit=limit),
+            )
+        else:
+            from cloud.remote import Login
+
+            login = Login(server, data, ca, token_file, insecure)
+            client = stack.enter_context(login.client())
+            found = client.frames(camera=camera, label=label, since=first, until=end, limit=limit)
+        for frame in found:
+            typer.echo(json.dumps(frame_json(frame)) if as_json else frame_line(frame))
+
+
+@app.command()
+def pin(
+    frames: Annotated[list[str], typer.Argument(help="CAMERA/BOOT/SEQ, as `frames` lists them.")],
+    off: Annotated[bool, typer.Option("--off", help="Let them expire again.")] = False,
+    data: Data = Path("data"),
+) -> None:
+    """Keep stored frames whatever their age; in the server's data folder, while it runs too."""
+    import glimpse
+
+    try:
+        names = [FrameId(*astuple(glimpse.FrameId.parse(text))) for text in frames]
+    except (ValueError, RemoteProtocolError) as error:
+        raise BadSettings(str(error)) from error
+    with _store(data) as store:
+        missing = [str(name) for name in names if not store.pin(name, not off)]
+    if missing:
+        raise NotStored(f"not stored: {', '.join(missing)}")
+
+
+def _unix(moment: Moment) -> float | None:
+    return None if moment is None else moment.replace(tzinfo=datetime.UTC).timestamp()
+
+
+@contextlib.contextmanager
+def _store(data: Path) -> Iterator[SqliteFrameStore]:
+    from cloud.folder import data_files
     from cloud.store import SqliteFrameStore
 
     path = data_files(data)[0]
     if not path.exists():
         raise BadSettings(f"{path}: no store here")
     with contextlib.closing(SqliteFrameStore(path)) as store:
-        for stored in store.frames(camera=camera, label=label, limit=limit):
-            typer.echo(json.dumps(stored_json(stored)) if as_json else stored_line(stored))
+        yield store
 
 
-async def _watch(endpoint: Endpoint, cameras: Sequence[str], as_json: bool) -> None:
-    from cloud.lines import watched_json, watched_line
-    from glimpse.v1 import detection_pb2, detection_pb2_grpc
+@contextlib.contextmanager
+def _looking_here(weights: Path | None, min_score: float) -> Iterator[Callable[[bytes], Looked]]:
+    from cloud.detector import LayerDetector
+    from cloud.lines import Looked
+    from cloud.weights import DEFAULT_WEIGHTS, load_weights
 
-    async with endpoint.channel() as channel:
-        stub = detection_pb2_grpc.DetectionServiceStub(channel)
-        request = detection_pb2.WatchRequest(cameras=cameras)
-        async for seen in stub.Watch(request, metadata=endpoint.metadata):
-            typer.echo(json.dumps(watched_json(seen)) if as_json else watched_line(seen))
+    detector = LayerDetector(load_weights(weights or DEFAULT_WEIGHTS), min_score=min_score)
+
+    def look(layer: bytes) -> Looked:
+        detection = detector.detect(layer)
+        header = detection.header
+        return Looked(header.width, header.height, detector.model, detection.boxes)
+
+    yield look
 
 
-def _draw(folder: Path, file: Path, detection: Detection, photo: Path | None) -> Path:
+@contextlib.contextmanager
+def _looking_there(login: Login, min_score: float) -> Iterator[Callable[[bytes], Looked]]:
+    from cloud.lines import Looked
+    from cloud.remote import errors_as_ours, our_boxes
+
+    with login.client() as client:
+
+        def look(layer: bytes) -> Looked:
+            with errors_as_ours():
+                seen = client.detect(layer, min_score=min_score)
+            return Looked(seen.width, seen.height, f"{seen.model_id:04x}", our_boxes(seen.boxes))
+
+        yield look
+
+
+def _draw(folder: Path, file: Path, looked: Looked, photo: Path | None) -> Path:
     from cloud.drawing import draw_boxes, read_photo
 
     background = read_photo(photo) if photo else None
-    header = detection.header
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{file.stem}.png"
-    draw_boxes(header.width, header.height, detection.boxes, background).save(target)
+    draw_boxes(looked.width, looked.height, looked.boxes, background).save(target)
     return target
 
 
@@ -230,13 +329,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadPicture(error.strerror or str(error)) from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise BadSettings(f"{path}: {error.strerror}") from error
 
 
 def main() -> None:

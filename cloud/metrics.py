@@ -62,6 +62,17 @@ class Metrics:
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0),
             registry=registry,
         )
+        self.expired_layers = Counter(
+            "glimpse_expired_layers",
+            "Layers that left the store, by why: age, bytes.",
+            ["camera", "reason"],
+            registry=registry,
+        )
+        self.store_used_bytes = Gauge(
+            "glimpse_store_used_bytes",
+            "Bytes of the store's file that hold something.",
+            registry=registry,
+        )
         self.viewers = Gauge("glimpse_viewers", "Watch calls that are open.", registry=registry)
         self.refused_calls = Counter(
             "glimpse_refused_calls",

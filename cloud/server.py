@@ -22,15 +22,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from grpc_health.v1.health import aio as health  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry, start_http_server
 
+from cloud.archive import ArchiveService
 from cloud.batching import BatchingDetector
 from cloud.bus import Bus
 from cloud.certificates import CertificateFiles, make_certificates
 from cloud.detection import DetectionService
 from cloud.detector import LayerDetector
+from cloud.folder import data_files
 from cloud.identity import Identities
 from cloud.ingest import IngestService
 from cloud.intake import Intake
 from cloud.metrics import Metrics
+from cloud.retention import Retention
 from cloud.settings import CloudSettings
 from cloud.sightings import Sighting
 from cloud.store import SqliteFrameStore
@@ -38,11 +41,16 @@ from cloud.weights import load_weights
 from cloud.writer import StoreWriter
 from common.errors import BadSettings
 from common.session import CloudPolicy
-from glimpse.v1 import detection_pb2_grpc, ingest_pb2_grpc
+from glimpse.v1 import archive_pb2_grpc, detection_pb2_grpc, ingest_pb2_grpc
 
 log = structlog.get_logger()
 
-SERVICES = ("", "glimpse.v1.IngestService", "glimpse.v1.DetectionService")
+SERVICES = (
+    "",
+    "glimpse.v1.IngestService",
+    "glimpse.v1.DetectionService",
+    "glimpse.v1.ArchiveService",
+)
 _OPTIONS = (
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.keepalive_time_ms", 30_000),
@@ -61,11 +69,6 @@ class Running:
     metrics: Metrics
     ingest: IngestService
     bus: Bus[Sighting]
-
-
-def data_files(data: Path) -> tuple[Path, Path, CertificateFiles]:
-    """(store, tokens, certificates) below the data folder."""
-    return data / "frames.sqlite3", data / "tokens", CertificateFiles.in_folder(data / "tls")
 
 
 def prepare(settings: CloudSettings, hosts: tuple[str, ...] = ("localhost", "127.0.0.1")) -> None:
@@ -139,6 +142,9 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
         detector = BatchingDetector(
             layers, metrics, window_s=settings.batch_window_ms / 1000, most=settings.batch
         )
+        retention = Retention(
+            store, metrics, keep_days=settings.keep_days, keep_bytes=settings.keep_bytes
+        )
         bus: Bus[Sighting] = Bus()
         intake = Intake(
             store, writer, detector, bus, metrics,
@@ -152,10 +158,15 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
         detection_pb2_grpc.add_DetectionServiceServicer_to_server(
             DetectionService(detector, bus, identities, metrics), server
         )
+        archive_pb2_grpc.add_ArchiveServiceServicer_to_server(
+            ArchiveService(store, identities, metrics), server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)
         port = _bind(server, settings, certificates)
         metrics_port = stack.enter_context(_metrics_page(settings.metrics_listen, metrics))
-        await stack.enter_async_context(_working(writer.run(), detector.run(), intake.catch_up()))
+        await stack.enter_async_context(
+            _working(writer.run(), detector.run(), intake.catch_up(), retention.run())
+        )
         stack.push_async_callback(intake.finish, 0)
         stack.push_async_callback(server.stop, 0)
         await server.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cloud.weights import DEFAULT_WEIGHTS
@@ -44,7 +44,22 @@ class CloudSettings(BaseSettings):
     max_store_bytes: int | None = Field(
         None, ge=1 << 20, description="Bound of the store's file; none: as far as the disk goes."
     )
+    keep_days: float | None = Field(
+        None, gt=0, le=36_500, description="Frames stored longer ago expire; none: none does."
+    )
+    keep_bytes: int | None = Field(
+        None,
+        ge=1 << 20,
+        description="Above so many bytes in the store its oldest frames expire; none: never.",
+    )
     drain_s: float = Field(10.0, ge=0, le=300, description="Patience with open calls at shutdown.")
+
+    @model_validator(mode="after")
+    def _expires_before_it_is_full(self) -> CloudSettings:
+        most = self.max_store_bytes
+        if self.keep_bytes is not None and most is not None and self.keep_bytes >= most:
+            raise ValueError("keep_bytes: must be less than max_store_bytes")
+        return self
 
 
 def read_settings(**flags: Any) -> CloudSettings:

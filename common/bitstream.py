@@ -115,18 +115,22 @@ def unpack(data: bytes, model: int | None) -> tuple[Header, bytes]:
 
     Raises CorruptStream for bytes that are no layer, ModelMismatch for another model's layer.
     """
-    if len(data) > MAX_LAYER_BYTES:
-        raise CorruptStream(f"a layer of {len(data)} bytes is over the limit")
-    if len(data) < _LEAST:
-        raise CorruptStream(f"a layer of {len(data)} bytes is too short")
-    if data[0] >> 4 != VERSION:
-        raise CorruptStream(f"bitstream version {data[0] >> 4} is not known, only {VERSION}")
+    _check_start(data)
     if _checksum(data[:-_CRC_BYTES]) != data[-_CRC_BYTES:]:
         raise CorruptStream("the checksum does not match")
     header, start = _read_header(data[:-_CRC_BYTES])
     if model is not None and header.model != model:
         raise ModelMismatch(f"layer of model {header.model:04x}, this side has {model:04x}")
     return header, data[start:-_CRC_BYTES]
+
+
+def read_header(data: bytes) -> Header:
+    """Return the header of a layer whose checksum was right before, and is not looked at again.
+
+    Raises CorruptStream for bytes that are no layer.
+    """
+    _check_start(data)
+    return _read_header(data[:-_CRC_BYTES])[0]
 
 
 def crc32c(data: bytes) -> int:
@@ -136,6 +140,15 @@ def crc32c(data: bytes) -> int:
     for byte in data:
         crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
     return crc ^ 0xFFFFFFFF
+
+
+def _check_start(data: bytes) -> None:
+    if len(data) > MAX_LAYER_BYTES:
+        raise CorruptStream(f"a layer of {len(data)} bytes is over the limit")
+    if len(data) < _LEAST:
+        raise CorruptStream(f"a layer of {len(data)} bytes is too short")
+    if data[0] >> 4 != VERSION:
+        raise CorruptStream(f"bitstream version {data[0] >> 4} is not known, only {VERSION}")
 
 
 def _read_header(data: bytes) -> tuple[Header, int]:

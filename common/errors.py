@@ -27,6 +27,10 @@ class StoreFull(GlimpseError):
     """The operator's fault: the spool or the store has reached its size limit."""
 
 
+class NotStored(GlimpseError):
+    """The caller's fault: it asks for a frame that is not in the store, or not any more."""
+
+
 class DecoderUnavailable(GlimpseError):
     """The server's fault: it has no decoder for this request now; a later try may succeed."""
 

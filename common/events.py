@@ -199,6 +199,13 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
+class Released:
+    """The rim's rate control lets the first `layers` ready ones go, in one message if they fit."""
+
+    layers: int
+
+
+@dataclass(frozen=True, slots=True)
 class SourceEnded:
     """No FrameCoded will follow: drain the spool, say Goodbye, end."""
 
@@ -381,6 +388,7 @@ EdgeEvent = (
     | Received[ToEdge]
     | FrameCoded
     | Fetched
+    | Released
     | SourceEnded
     | Tick
 )

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import islice
 
 from common.errors import LocalProtocolError, RemoteProtocolError
 from common.events import (
@@ -29,6 +30,7 @@ from common.events import (
     Outcome,
     RateTarget,
     Received,
+    Released,
     Results,
     Send,
     SourceEnded,
@@ -82,6 +84,7 @@ class EdgeSession:
     """The edge's side, for the life of the process (one boot): it outlives its connections.
 
     random  a number 0 <= r < 1 at each call; spreads the reconnects of many edges
+    paced   layers go only when Released says so, not as soon as credit allows
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class EdgeSession:
         random: Callable[[], float],
         want_boxes: bool = False,
         software: str = "",
+        paced: bool = False,
         policy: EdgePolicy | None = None,
     ) -> None:
         FrameId(camera, boot, 0)  # checks the names
@@ -101,6 +105,8 @@ class EdgeSession:
         self.state = EdgeState.NEW
         self._hello = Hello(camera, boot, model_id, (), want_boxes, software)
         self._random = random
+        self._paced = paced
+        self._released = 0  # of the ready layers, if paced
         self._policy = policy or EdgePolicy()
         self._window = CreditWindow()
         self._max_layer_bytes = 0
@@ -122,6 +128,12 @@ class EdgeSession:
     def in_flight(self) -> int:
         """Layers sent and not acked."""
         return len(self._window)
+
+    def ready(self) -> tuple[int, ...]:
+        """Bytes of each layer that credit lets go now, in their order."""
+        if self.state is not EdgeState.LIVE:
+            return ()
+        return tuple(len(layer.data) for layer in islice(self._ready, max(self._window.room, 0)))
 
     def on(self, event: EdgeEvent, now: float) -> tuple[EdgeAction, ...]:
         """Take one event, return what to do about it, in order.
@@ -145,6 +157,10 @@ class EdgeSession:
                 self._disconnected()
             case Started():
                 self._started()
+            case Released(layers):
+                self._released = layers
+                self._pump()
+                self._released = 0
             case SourceEnded():
                 self._ending = True
                 self._pump()
@@ -258,7 +274,7 @@ class EdgeSession:
         """Send what may be sent; read on; part when all is done."""
         if self.state is not EdgeState.LIVE:
             return
-        while self._ready and self._window.room > 0:
+        while self._may_send:
             self._send_some()
         if self._ready or self._fetch is not None:
             return
@@ -270,20 +286,27 @@ class EdgeSession:
             self._deadline = self._now + self._policy.part_timeout
             self._send(Goodbye(GoodbyeCode.DONE, "the source has ended"))
 
+    @property
+    def _may_send(self) -> bool:
+        is_let = self._released > 0 or not self._paced
+        return bool(self._ready) and self._window.room > 0 and is_let
+
     def _send_some(self) -> None:
         """One message of ready layers, within credit."""
         first = self._window.sent
         entries: list[LayerEntry] = []
         size = 0
-        while self._ready and self._window.room > 0:
+        while self._may_send:
             layer = self._ready[0]
             if len(layer.data) > self._max_layer_bytes:
                 self._refuse(self._ready.popleft())
+                self._released -= 1
                 continue
             size += len(layer.data)
             if entries and size > MESSAGE_BYTES:
                 break
             self._ready.popleft()
+            self._released -= 1
             self._window.add(layer.frame)
             entries.append(self._entry(layer))
         if entries:

@@ -9,8 +9,6 @@ was acked, and the account of frames adds up.
 from __future__ import annotations
 
 import argparse
-import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,14 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from bench.processes import CLOUD, EDGE, ROOT, camera_command, make_token, read_summary, serving
 
-EDGE = [sys.executable, "-m", "edge.main"]
-CLOUD = [sys.executable, "-m", "cloud.main"]
-ROOT = Path(__file__).parents[1]
 CAMERA = "demo"
-_PATIENCE_S = 60.0
 
 
 def main() -> int:
@@ -60,39 +53,11 @@ def _clip(source: str | None) -> str:
 @contextmanager
 def _server(data: Path) -> Iterator[str]:
     """A server process with certificates and tokens of its own; yields its address."""
-    address = f"127.0.0.1:{_free_port()}"
-    token = subprocess.run(
-        [*CLOUD, "token", "camera", CAMERA, "--data", str(data)],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    (data / "camera.token").write_text(token.stdout)
-    viewer = [*CLOUD, "token", "viewer", "screen", "--data", str(data)]
-    (data / "viewer.token").write_text(subprocess.check_output(viewer, cwd=ROOT, text=True))
-    command = [*CLOUD, "serve", "--listen", address, "--metrics-listen", "", "--data", str(data)]
-    log = data / "server.log"
-    with log.open("w") as f, subprocess.Popen(command, cwd=ROOT, stderr=f) as process:
-        try:
-            _wait_until_serving(address, data / "tls" / "ca.pem", process, log)
-            print(f"server      {address}, TLS, data in {data}")
-            yield address
-        finally:
-            process.terminate()
-
-
-def _wait_until_serving(
-    address: str, authority: Path, process: subprocess.Popen[bytes], log: Path
-) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            credentials = grpc.ssl_channel_credentials(authority.read_bytes())
-            with grpc.secure_channel(address, credentials) as channel:
-                stub = health_pb2_grpc.HealthStub(channel)
-                stub.Check(health_pb2.HealthCheckRequest(), timeout=2)
-                return
-        except (grpc.RpcError, FileNotFoundError):
-            time.sleep(0.2)  # the process is still starting
-    raise SystemExit(f"the server did not start:\n{log.read_text()}")
+    make_token(data, "camera", CAMERA)
+    make_token(data, "viewer", "screen")
+    with serving(data) as address:
+        print(f"server      {address}, TLS, data in {data}")
+        yield address
 
 
 @contextmanager
@@ -122,19 +87,12 @@ def _camera(data: Path, server: str, clip: str, options: argparse.Namespace) -> 
     """Runs the camera process to its end; returns its summary."""
     print(f"camera      {clip}, {options.fps:g} frames a second for {options.seconds:g} s")
     print("boxes       (time of capture, camera, frame, bytes of the layer, what is in view)")
-    summary = data / "summary.json"
     command = [
-        *EDGE, "run", "--camera", CAMERA, "--source", clip, "--server", server, "--loop",
-        "--fps", str(options.fps), "--quality", str(options.quality),
-        "--seconds", str(options.seconds), "--spool", str(data / "spool"),
-        "--ca", str(data / "tls" / "ca.pem"), "--token-file", str(data / "camera.token"),
-        "--json", str(summary),
+        *camera_command(data, CAMERA, clip, server), "--fps", str(options.fps),
+        "--quality", str(options.quality), "--seconds", str(options.seconds),
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
-    if not summary.exists():
-        raise SystemExit(done.returncode or 1)
-    report: dict[str, Any] = json.loads(summary.read_text())
-    return report
+    return read_summary(data, done.returncode)
 
 
 def _conclude(summary: dict[str, Any], watched: list[float]) -> int:
@@ -152,13 +110,6 @@ def _conclude(summary: dict[str, Any], watched: list[float]) -> int:
     }
     print("\n".join(f"{name:<12}{text}" for name, text in lines.items()))
     return 0 if good else 1
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

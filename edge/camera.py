@@ -1,9 +1,9 @@
 """From the source to the uplink: the newest frame is coded, one that is overtaken is skipped.
 
-    capture (thread, real time) --newest--> encode (thread) --> uplink
+    capture (thread, real time) --newest--> rate control --plan--> encode (thread) --> uplink
 
 The encoder takes the newest frame when it is free, so that a slow one lowers the rate of frames and
-never their freshness.
+never their freshness. Rate control plans each frame's bytes, or leaves it out (thinned).
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import structlog
 
 from common.errors import BadPicture
 from edge.capture import Frame
+from edge.encoder import Coded
 from edge.ledger import Ledger
 from edge.pictures import Picture
+from edge.rate import Plan, RateControl, Thinned
 
 log = structlog.get_logger()
 
@@ -38,23 +40,26 @@ class Camera:
     """Runs a source through an encoder.
 
     frames  a paced source; it is iterated in a thread of its own
-    encode  a picture -> its machine layer; called in another thread, always the same
+    encode  a picture -> its machine layer as planned; called in another thread, always the same
     send    takes (seq, captured_at in unix seconds, layer)
+    rate    plans each frame
     """
 
     def __init__(
         self,
         frames: Iterable[Frame],
-        encode: Callable[[Picture], bytes],
+        encode: Callable[[Picture, Plan], Coded],
         send: Callable[[int, float, bytes], None],
         ledger: Ledger,
         stopping: threading.Event,
+        rate: RateControl,
     ) -> None:
         self._frames = frames
         self._encode = encode
         self._send = send
         self._ledger = ledger
         self._stopping = stopping
+        self._rate = rate
         # One thread for good: malloc keeps a heap for each thread that ever ran the network.
         self._encoder = ThreadPoolExecutor(1, "encode")
         self._newest: _Shot | None = None
@@ -85,7 +90,7 @@ class Camera:
 
     def _capture(self, loop: asyncio.AbstractEventLoop) -> None:
         for frame in self._frames:
-            shot = _Shot(frame, time.monotonic(), time.time())
+            shot = _Shot(frame, time.monotonic() - frame.age, time.time() - frame.age)
             if self._stopping.is_set():
                 return
             loop.call_soon_threadsafe(self._offer, shot)
@@ -114,10 +119,14 @@ class Camera:
 
     async def _code(self, shot: _Shot) -> None:
         started = time.monotonic()
+        plan = self._rate.frame(started)
+        if isinstance(plan, Thinned):
+            self._ledger.thinned[plan.reason] += 1
+            return
         self._ledger.on_stage("wait", started - shot.moment)
         try:
-            data = await asyncio.get_running_loop().run_in_executor(
-                self._encoder, self._read_and_encode, shot.frame
+            coded = await asyncio.get_running_loop().run_in_executor(
+                self._encoder, self._read_and_encode, shot.frame, plan
             )
         except BadPicture as error:
             self._ledger.bad += 1
@@ -127,11 +136,13 @@ class Camera:
         self._ledger.on_stage("encode", time.monotonic() - started)
         # The count of coded frames is a sequence number: it rises, and has no gaps.
         seq = self._ledger.coded
-        self._ledger.on_coded(seq, shot.moment, len(data))
-        self._send(seq, shot.unix, data)
+        self._rate.coded(len(coded.data), coded.quality)
+        self._ledger.on_coded(seq, shot.moment, len(coded.data))
+        self._ledger.quality_sum += coded.quality / 255
+        self._send(seq, shot.unix, coded.data)
 
-    def _read_and_encode(self, frame: Frame) -> bytes:
-        return self._encode(frame.read())
+    def _read_and_encode(self, frame: Frame, plan: Plan) -> Coded:
+        return self._encode(frame.read(), plan)
 
     def _clear(self) -> None:
         if self._newest is not None:

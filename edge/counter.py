@@ -79,10 +79,9 @@ class WireCounter:
                 address = self._server_address(connection)
                 if address is None:
                     return
-                raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                counted = count(connection)
         except OSError:
             return  # not connected
-        counted = _read_info(raw, ip_header=40 if ":" in address else 20)
         if counted is not None:
             self._connections[inode.st_ino] = counted
 
@@ -95,6 +94,15 @@ class WireCounter:
         peer, port = connection.getpeername()[:2]
         address: str = peer.removeprefix("::ffff:")  # IPv4 through an IPv6 socket
         return address if port == self._port and address in self._addresses else None
+
+
+def count(connection: socket.socket) -> WireBytes | None:
+    """What a TCP connection has carried so far; None if the kernel does not say."""
+    if sys.platform != "linux":
+        return None
+    is_ipv6 = ":" in str(connection.getpeername()[0]).removeprefix("::ffff:")
+    raw = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    return _read_info(raw, ip_header=40 if is_ipv6 else 20)
 
 
 def _resolve(host: str, port: int) -> frozenset[str]:

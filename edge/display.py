@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from typing import Any, TextIO
@@ -71,15 +72,23 @@ def _width() -> int:
     return shutil.get_terminal_size().columns - 1
 
 
-def status_line(ledger: Ledger, seconds: float, wire: WireBytes | None, spooled: int) -> str:
-    """Everything on one line."""
+def status_line(
+    ledger: Ledger,
+    seconds: float,
+    wire: WireBytes | None,
+    spooled: int,
+    rate: float = math.inf,
+) -> str:
+    """Everything on one line; rate is what rate control allows now, in bytes per second."""
     parts = [
         f"{seconds:6.1f} s",
         f"captured {ledger.captured}",
         f"skipped {ledger.skipped.total() + ledger.bad}",
+        *([f"thinned {ledger.thinned.total()}"] if ledger.thinned else []),
         f"acked {ledger.acked}",
         f"waiting {spooled}",
         f"{_number(ledger.mean_bytes, '.0f')} B/frame",
+        *([f"limit {rate * 8 / 1000:.1f} kbit/s"] if rate < math.inf else []),
     ]
     if wire is not None and seconds:
         parts.append(f"{wire.sent * 8 / seconds / 1000:.1f} kbit/s up")
@@ -99,15 +108,18 @@ def _in_words(boxes: tuple[Box, ...]) -> str:
 def summary_lines(summary: dict[str, Any]) -> list[str]:
     """The summary of a run (Ledger.summary) for people."""
     lost = {**summary["expired"]}
+    thinned = {**summary["thinned"]}
     skipped = {**summary["skipped"]} | ({"bad": summary["bad"]} if summary["bad"] else {})
     account = "adds up" if summary["adds_up"] else "DOES NOT ADD UP"
     lines = [
         f"captured  {summary['captured']} frames in {summary['seconds']:.1f} s: "
-        f"{summary['coded']} coded, {sum(skipped.values())} skipped{_reasons(skipped)}",
+        f"{summary['coded']} coded, {sum(skipped.values())} skipped{_reasons(skipped)}"
+        + (f", {sum(thinned.values())} thinned{_reasons(thinned)}" if thinned else ""),
         f"coded     {summary['acked']} acked, {summary['refused']} refused, "
         f"{sum(lost.values())} expired{_reasons(lost)}, {summary['waiting']} waiting: {account}",
         f"sent      {summary['sent']} layers over {summary['connections']} connections, "
-        f"{_number(summary['mean_bytes'], '.0f')} bytes a layer",
+        f"{_number(summary['mean_bytes'], '.0f')} bytes a layer, "
+        f"quality {_number(summary['mean_quality'], '.2f')}",
     ]
     if any(summary["earlier"].values()):
         earlier = summary["earlier"]

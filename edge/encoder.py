@@ -20,10 +20,12 @@ from common.codec import MachineCodec
 from common.errors import BadPicture, BadSettings
 from common.geometry import MAX_SIDE_PX, STRIDE, working_size
 from edge.pictures import Picture, scale
+from edge.rate import Plan
 from edge.weights import EdgeWeights
 
 _GREY = 128  # what the networks saw beyond a picture's edge in training
 _LARGEST_INTEGER = 32767
+_FIRST_STEP = 8  # of 255 in quality, down from a layer that was too large
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class Analysis:
     width: int
     height: int
     side: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A machine layer and the quality 0..255 that it has."""
+
+    data: bytes
+    quality: int
 
 
 class Encoder:
@@ -96,6 +106,19 @@ class Encoder:
             else:
                 high = middle
         return best
+
+    def coded(self, analysis: Analysis, plan: Plan, profile: int = 0) -> Coded:
+        """A layer as planned: the first that fits, from `best` down in growing steps.
+
+        Coarser than `layer_within`, and mostly done at the first try: rate control follows the
+        scene by small steps of `best`.
+        """
+        quality, step = plan.best, _FIRST_STEP
+        data = self._at(analysis, quality, profile)
+        while plan.most is not None and len(data) > plan.most and quality > plan.least:
+            quality, step = max(quality - step, plan.least), 2 * step
+            data = self._at(analysis, quality, profile)
+        return Coded(data, quality)
 
     def integers(self, analysis: Analysis, quality: float, profile: int = 0) -> NDArray[np.int16]:
         """What `layer` codes at this quality: M h w."""

@@ -91,7 +91,7 @@ def _read(request: dict[str, Any], newest: _Newest) -> None:
         newest.fail("the stream has ended")
     except av.error.FFmpegError as error:
         newest.fail(error.strerror or str(error))
-    except Exception as error:  # this task's top: whatever it was, the reader is to be told
+    except Exception as error:  # noqa: BLE001  this task's top: the reader is told
         newest.fail(f"{type(error).__name__}: {error}")
 
 

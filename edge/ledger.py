@@ -1,6 +1,9 @@
 """What became of each frame. Every captured frame ends under exactly one heading.
 
-    captured = skipped + bad + coded          coded = acked + refused + expired + waiting
+    captured = skipped + thinned + bad + coded
+    coded    = acked + refused + expired + waiting
+
+`skipped` is what this machine had no time for, `thinned` what the rate had no room for.
 
 `waiting` is not a difference but what the spool says that it holds, so that `adds_up` means
 something. Layers of earlier boots that were still in the spool are counted beside it.
@@ -53,9 +56,11 @@ class Ledger:
     def __init__(self, boot: str, earlier: int) -> None:
         self.captured = 0
         self.skipped: Counter[str] = Counter()  # by reason: late, overtaken, stopped
+        self.thinned: Counter[str] = Counter()  # by reason: budget, server, link, backlog
         self.bad = 0
         self.coded = 0
         self.coded_bytes = 0
+        self.quality_sum = 0.0  # of all coded, each 0..1
         self.sent = 0  # layers, repetitions included
         self.acked = 0
         self.refused = 0
@@ -126,7 +131,7 @@ class Ledger:
         """Whether each captured frame stands under exactly one heading. True between frames."""
         settled = self.acked + self.refused + self.expired.total()
         return (
-            self.captured == self.skipped.total() + self.bad + self.coded
+            self.captured == self.skipped.total() + self.thinned.total() + self.bad + self.coded
             and self.coded == settled + self.waiting(spooled)
         )
 
@@ -135,12 +140,18 @@ class Ledger:
         """Bytes of a layer."""
         return self.coded_bytes / self.coded if self.coded else None
 
+    @property
+    def mean_quality(self) -> float | None:
+        """0..1."""
+        return self.quality_sum / self.coded if self.coded else None
+
     def summary(self, spooled: int, seconds: float, wire: WireBytes | None) -> dict[str, Any]:
         """Everything above, ready for JSON."""
         return {
             "seconds": round(seconds, 3),
             "captured": self.captured,
             "skipped": dict(self.skipped),
+            "thinned": dict(self.thinned),
             "bad": self.bad,
             "coded": self.coded,
             "sent": self.sent,
@@ -152,6 +163,7 @@ class Ledger:
             "earlier": {"acked": self.earlier_acked, "lost": self.earlier_lost},
             "connections": self.connections,
             "mean_bytes": None if self.mean_bytes is None else round(self.mean_bytes, 1),
+            "mean_quality": None if self.mean_quality is None else round(self.mean_quality, 3),
             "wire": None if wire is None else _rates(wire, seconds),
             "capture_to_boxes_ms": self.latency.summary_ms(),
             "stages_ms": {name: times.summary_ms() for name, times in self.stages.items()},

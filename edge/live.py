@@ -99,7 +99,7 @@ def _live(
                     now = time.monotonic()
                     first = min(first, now)
                     yield Frame(now - start - age, partial(_given, picture), age=age)
-        except _Lost as lost:
+        except Lost as lost:
             if time.monotonic() - first > _STEADY_S:
                 pause = patience.reopen_s
             log.warning("no pictures", source=shown(source), reason=str(lost), again_in_s=pause)
@@ -110,14 +110,14 @@ def _live(
 def _paced(
     grabber: Grabber, gap: float, patience: Patience, stopping: threading.Event
 ) -> Iterator[tuple[Picture, float]]:
-    """Pictures and their ages in seconds, one every `gap` seconds. Raises _Lost."""
+    """Pictures and their ages in seconds, one every `gap` seconds. Raises Lost."""
     within, due = patience.open_s, -math.inf
     while not stopping.wait(max(due - time.monotonic(), 0.0)):
         answer = grabber.picture(within, stopping)
         if answer is None:
             return
         if answer[1] > patience.frame_s:
-            raise _Lost(f"the newest picture is {answer[1]:.1f} s old")
+            raise Lost(f"the newest picture is {answer[1]:.1f} s old")
         yield answer
         # After a late picture the next is asked for at once, and none is asked for twice.
         now = time.monotonic()
@@ -128,20 +128,18 @@ def _given(picture: Picture) -> Picture:
     return picture
 
 
-class _Lost(Exception):
+class Lost(Exception):
     """The source cannot be opened, has ended or hangs; it may come back."""
 
 
 class Grabber:
-    """One process that reads one source. It does not outlive the `with`, nor this process."""
+    """One process that reads one source. It does not outlive the `with`, nor this process.
+
+    Raises Lost when the system has no process to spare.
+    """
 
     def __init__(self, source: str, side: int, options: dict[str, str]) -> None:
-        # A session of its own: Ctrl-C is for this process, which then ends that one.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "edge.grabber"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": _python_path()}, start_new_session=True, bufsize=0,
-        )  # fmt: skip
+        self._process = _spawn()
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("Popen was asked for pipes and gave none")
         self._input, self._output = self._process.stdin, self._process.stdout
@@ -149,13 +147,16 @@ class Grabber:
         self._selector.register(self._output, selectors.EVENT_READ)
         # Not among the arguments: those can be read by anyone, and a URL may hold a password.
         request = {"source": source, "side": side, "options": options}
-        self._ask(json.dumps(request).encode() + b"\n")
+        self._unsaid = json.dumps(request).encode() + b"\n"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._process.kill()
         self._process.wait()
@@ -170,30 +171,31 @@ class Grabber:
     def picture(self, within: float, stopping: threading.Event) -> tuple[Picture, float] | None:
         """The newest picture and its age in seconds; None when `stopping` was set meanwhile.
 
-        Raises _Lost when none comes `within` so many seconds, or none will come.
+        Raises Lost when none comes `within` so many seconds, or none will come.
         """
-        self._ask(b".")
+        self._ask()
         deadline = time.monotonic() + within
         try:
             head = self._read(ANSWER.size, deadline, stopping)
             kind, width, height, columns, rows, length, age = ANSWER.unpack(head)
             if length > max(3 * MAX_SIDE_PX**2, LONGEST_REASON):
-                raise _Lost("the reading process wrote nonsense")
+                raise Lost("the reading process wrote nonsense")
             body = self._read(length, deadline, stopping)
         except _Stopped:
             return None
         except TimeoutError:
-            raise _Lost(f"no picture within {within:g} s") from None
+            raise Lost(f"no picture within {within:g} s") from None
         if kind != PICTURE:
-            raise _Lost(body.decode(errors="replace"))
+            raise Lost(body.decode(errors="replace"))
         pixels = np.frombuffer(body, dtype=np.uint8).reshape(rows, columns, 3)
         return Picture(pixels, width, height), age
 
-    def _ask(self, data: bytes) -> None:
+    def _ask(self) -> None:
         try:
-            self._input.write(data)
+            self._input.write(self._unsaid + b".")
+            self._unsaid = b""
         except BrokenPipeError:
-            raise _Lost("the reading process has ended") from None
+            raise Lost("the reading process has ended") from None
 
     def _read(self, count: int, deadline: float, stopping: threading.Event) -> bytearray:
         data = bytearray(count)
@@ -206,13 +208,25 @@ class Grabber:
             if self._selector.select(_GLANCE_S):
                 got = os.readv(self._output.fileno(), [rest])
                 if not got:
-                    raise _Lost("the reading process has ended")
+                    raise Lost("the reading process has ended")
                 rest = rest[got:]
         return data
 
 
 class _Stopped(Exception):
     """There is no need for an answer any more."""
+
+
+def _spawn() -> subprocess.Popen[bytes]:
+    # A session of its own: Ctrl-C is for this process, which then ends that one.
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "edge.grabber"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": _python_path()}, start_new_session=True, bufsize=0,
+        )  # fmt: skip
+    except OSError as error:
+        raise Lost(f"no process to read it: {error.strerror or error}") from error
 
 
 def _python_path() -> str:

@@ -1,4 +1,4 @@
-"""The command line of the camera process: `glimpse-edge encode | inspect | run | demo-clip`.
+"""The command line of the camera process: encode | inspect | run | config check | ...
 
 Exit codes: 0 done; 1 some of several files were bad; 2 wrong usage or settings; 3 bad input (a
 source, a picture, weights); 4 the server was not reached, or not all was delivered; 5 the server
@@ -52,6 +52,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+config_app = typer.Typer(help="Configuration files.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
 
 Weights = Annotated[Path | None, typer.Option(help="Weights folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -108,14 +111,34 @@ def inspect(
 
 @app.command()
 def run(
-    camera: Annotated[str | None, typer.Option(help="Name of this camera.")] = None,
+    camera: Annotated[
+        str | None, typer.Option(help="Name of this camera; with --config, the one to run.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file for one camera or several; this runs one.")
+    ] = None,
     source: Annotated[
         str | None,
-        typer.Option(help="Video file, picture or folder of pictures; default: the demo camera."),
+        typer.Option(
+            help="Video file, picture, folder of pictures, URL (rtsp, http, ...) or V4L2 device; "
+            "default: the demo camera."
+        ),
     ] = None,
     server: Annotated[str | None, typer.Option(help="HOST:PORT of the server.")] = None,
     fps: Annotated[float | None, typer.Option(help="Frames a second; default 5.")] = None,
     quality: Annotated[float | None, typer.Option(help="0 to 1; default 0.4.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Wire bytes, such as '50 MB/day' or '10 kbit/s'.")
+    ] = None,
+    latency_target: Annotated[
+        float | None, typer.Option(help="Seconds from capture to ack to work for.")
+    ] = None,
+    coalesce: Annotated[
+        float | None, typer.Option(help="Seconds of frames in one message; default 0.")
+    ] = None,
+    quality_floor: Annotated[
+        float | None, typer.Option(help="0 to 1: thin frames rather than go below; default 0.")
+    ] = None,
     side: Annotated[int | None, typer.Option(help="Longer side to work at.")] = None,
     ca: Annotated[Path | None, typer.Option(help="PEM file of the authority to trust.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with the token.")] = None,
@@ -139,14 +162,35 @@ def run(
 ) -> None:
     """Runs a camera: captures, encodes, spools, sends; ends with a summary.
 
-    Each option is also an environment variable, such as GLIMPSE_EDGE_SERVER.
+    A setting is taken from its option, else from the environment (such as GLIMPSE_EDGE_SERVER),
+    else from the configuration file. Several cameras are as many processes, one file for all.
     """
     settings = _settings(
-        camera=camera, source=source, server=server, fps=fps, quality=quality, side=side, ca=ca,
-        token_file=token_file, spool=spool, seconds=seconds, loop=loop, insecure=insecure,
-        boxes=boxes, weights=weights,
+        config, camera=camera, source=source, server=server, fps=fps, quality=quality, side=side,
+        ca=ca, token_file=token_file, spool=spool, seconds=seconds, loop=loop, insecure=insecure,
+        boxes=boxes, weights=weights, budget=budget, latency_target_s=latency_target,
+        coalesce_s=coalesce, quality_floor=quality_floor,
     )  # fmt: skip
     _run(settings, summary_file)
+
+
+@config_app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="YAML file for one camera or several.")],
+) -> None:
+    """Prints each camera's settings, secrets masked, and every fault; exit code 2 if there are any.
+
+    The environment overrules the file here as it does in `run`.
+    """
+    from edge.configuration import read_configuration
+
+    good, faults = read_configuration(file).check()
+    for settings in good:
+        print("\n  ".join([f"{settings.camera}:", *settings.lines()]))
+    for fault in faults:
+        _complain(BadSettings(fault))
+    if faults:
+        raise typer.Exit(exit_code(BadSettings()))
 
 
 @app.command(name="demo-clip")
@@ -209,9 +253,13 @@ def _each(jobs: Iterable[Any], work: Callable[[Any], Any], *, as_json: bool) -> 
         raise typer.Exit(SOME_BAD)
 
 
-def _settings(**flags: Any) -> EdgeSettings:
+def _settings(config: Path | None = None, **flags: Any) -> EdgeSettings:
     from edge.settings import read_settings
 
+    if config is not None:
+        from edge.configuration import read_configuration
+
+        return read_configuration(config).settings(flags.pop("camera"), **flags)
     return read_settings(**flags)
 
 

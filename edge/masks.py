@@ -12,7 +12,6 @@ from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
 
 from common.errors import BadSettings
 from edge.pictures import Picture
@@ -21,10 +20,15 @@ Point = tuple[float, float]
 Polygon = Sequence[Point]
 """Corners (x, y) in fractions of the picture: 0 0 is its upper left, 1 1 its lower right corner."""
 
+Hidden = NDArray[np.bool_]
+"""H W: True where a pixel is covered."""
+
 MOST_MASKS = 32
 MOST_CORNERS = 64
 GREY = 128
 
+# A pixel that the polygon touches has its middle inside, or within half a diagonal of an edge.
+_REACH = math.sqrt(0.5) + 1
 _SMALLEST_AREA = 1e-6  # of the picture: four pixels of 2048 x 2048
 
 
@@ -36,7 +40,7 @@ class Masks:
         if faults:
             raise BadSettings("; ".join(faults))
         self._polygons = [list(polygon) for polygon in polygons]
-        self._hidden: NDArray[np.bool_] = np.zeros((0, 0), dtype=np.bool_)
+        self._hidden: Hidden = np.zeros((0, 0), dtype=np.bool_)
 
     def burn(self, picture: Picture) -> Picture:
         """The picture with what the masks cover in plain grey; the given one is not changed."""
@@ -94,12 +98,40 @@ def _side(a: Point, b: Point, point: Point) -> float:
     return (b[0] - a[0]) * (point[1] - a[1]) - (b[1] - a[1]) * (point[0] - a[0])
 
 
-def _hidden(polygons: Sequence[Polygon], width: int, height: int) -> NDArray[np.bool_]:
-    """H W: which pixels are covered."""
-    plan = Image.new("L", (width, height))
-    draw = ImageDraw.Draw(plan)
+def _hidden(polygons: Sequence[Polygon], width: int, height: int) -> Hidden:
+    """H W: which pixels are covered.
+
+    Not drawn by Pillow: it leaves out pixels at the thin end of a polygon, and a mask may not.
+    """
+    hidden = np.zeros((height, width), dtype=np.bool_)
     for polygon in polygons:
-        # Pillow counts from the middle of the first pixel to the middle of the last.
-        corners = [(x * width - 0.5, y * height - 0.5) for x, y in polygon]
-        draw.polygon(corners, fill=255, outline=255)
-    return np.asarray(plan.filter(ImageFilter.MaxFilter(3))) > 0
+        inside = np.zeros_like(hidden)
+        for a, b in _edges([(x * width, y * height) for x, y in polygon]):
+            _toggle_left_of(inside, a, b)
+            _cover_near(hidden, a, b)
+        hidden |= inside
+    return hidden
+
+
+def _toggle_left_of(inside: Hidden, a: Point, b: Point) -> None:
+    """Once for each edge: what is toggled an odd number of times in all is inside (even-odd)."""
+    (x1, y1), (x2, y2) = sorted((a, b), key=lambda point: point[1])
+    rows = slice(math.ceil(y1 - 0.5), math.ceil(y2 - 0.5))  # rows whose middle the edge passes
+    y = np.arange(rows.start, rows.stop)[:, None] + 0.5
+    x = np.arange(inside.shape[1]) + 0.5
+    if y.size:
+        inside[rows] ^= x < x1 + (y - y1) * (x2 - x1) / (y2 - y1)
+
+
+def _cover_near(hidden: Hidden, a: Point, b: Point) -> None:
+    """Covers the pixels whose middle is within reach of the edge."""
+    height, width = hidden.shape
+    (x1, y1), (x2, y2) = a, b
+    rows = slice(max(int(min(y1, y2) - _REACH), 0), min(int(max(y1, y2) + _REACH) + 1, height))
+    columns = slice(max(int(min(x1, x2) - _REACH), 0), min(int(max(x1, x2) + _REACH) + 1, width))
+    x = np.arange(columns.start, columns.stop) + 0.5 - x1
+    dx, dy = x2 - x1, y2 - y1
+    for row in range(rows.start, rows.stop):  # one at a time: less memory for a large picture
+        y = row + 0.5 - y1
+        along = ((x * dx + y * dy) / ((dx * dx + dy * dy) or 1.0)).clip(0, 1)
+        hidden[row, columns] |= np.hypot(x - along * dx, y - along * dy) <= _REACH

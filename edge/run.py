@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import secrets
 import signal
@@ -17,19 +18,21 @@ from typing import Any
 from common.errors import BadPicture, GlimpseError, Unreachable
 from common.session import EdgeSession
 from edge.camera import Camera
-from edge.capture import paced
 from edge.counter import WireBytes, WireCounter
 from edge.display import Display, status_line
-from edge.encoder import Encoder
+from edge.encoder import Coded, Encoder
 from edge.ledger import Ledger
 from edge.link import Link
 from edge.pictures import Picture
+from edge.rate import Plan, RateControl
 from edge.settings import EdgeSettings
+from edge.sources import camera_frames
 from edge.spool import MemorySpool, Spool, SqliteSpool
 from edge.uplink import Uplink
 from edge.weights import load_weights
 
-_STATUS_EVERY_S = 0.5
+_MEASURE_EVERY_S = 0.25
+_STATUS_EVERY = 2  # measurements
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class _Run:
         self._counter = WireCounter(settings.server)
         self._wire: WireBytes | None = None
         self._ledger = Ledger(boot, spool.status().frames)
+        self._rate = RateControl(settings.limits(), time.monotonic())
         session = EdgeSession(
             settings.camera,
             boot,
@@ -84,17 +88,20 @@ class _Run:
             random=random.random,
             want_boxes=settings.boxes,
             software=software(),
+            paced=True,
         )
-        self._uplink = Uplink(session, link, spool, self._ledger, on_ending=self._count)
+        self._uplink = Uplink(
+            session, link, spool, self._ledger, rate=self._rate, on_ending=self._count
+        )
 
-        def encode(picture: Picture) -> bytes:
-            return encoder.layer(encoder.analyse(picture), settings.quality)
+        def encode(picture: Picture, plan: Plan) -> Coded:
+            return encoder.coded(encoder.analyse(picture), plan)
 
         stopping = threading.Event()
-        frames = paced(
-            source, settings.fps, side=settings.side, loop=settings.loop, stopping=stopping
+        self._frames = camera_frames(settings, source, stopping)
+        self._camera = Camera(
+            self._frames, encode, self._uplink.frame, self._ledger, stopping, self._rate
         )
-        self._camera = Camera(frames, encode, self._uplink.frame, self._ledger, stopping)
         self._started = time.monotonic()
 
     async def run(self) -> Report:
@@ -107,6 +114,7 @@ class _Run:
             await asyncio.wait([uplink, camera], return_when=asyncio.FIRST_COMPLETED)
             self._camera.stop()
             await asyncio.wait([camera])
+            self._frames.close()  # the process that reads a live source ends here
             await self._drain(uplink)
         watch.cancel()
         await asyncio.wait([watch])
@@ -127,12 +135,16 @@ class _Run:
         await self._uplink.spool_rest()
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(_STATUS_EVERY_S)
-            self._wire = await asyncio.to_thread(self._counter.sample)
-            spooled = (await asyncio.to_thread(self._spool.status)).frames
-            line = status_line(self._ledger, self._seconds, self._wire, spooled)
-            self._display.status(line, self._seconds)
+        for turn in itertools.count(1):
+            await asyncio.sleep(_MEASURE_EVERY_S)
+            self._wire = wire = await asyncio.to_thread(self._counter.sample)
+            spooled = await asyncio.to_thread(self._spool.status)
+            total = None if wire is None else wire.sent + wire.received
+            self._rate.measured(total, (spooled.frames, spooled.bytes), time.monotonic())
+            if turn % _STATUS_EVERY == 0:
+                rate = self._rate.bytes_per_second
+                line = status_line(self._ledger, self._seconds, wire, spooled.frames, rate)
+                self._display.status(line, self._seconds)
 
     def _count(self) -> None:
         self._wire = self._counter.sample() or self._wire
@@ -147,6 +159,7 @@ class _Run:
             "camera": self._settings.camera,
             "server": self._settings.server,
             "quality": self._settings.quality,
+            "budget": self._settings.budget,
         }
         summary = names | self._ledger.summary(spooled, self._seconds, self._wire)
         error = uplink or camera or self._undelivered(spooled) or self._useless()

@@ -1,17 +1,42 @@
-"""The camera process's settings: one frozen object, read once from environment and flags."""
+"""The camera process's settings: one frozen object, read once.
+
+A value comes from a flag, else from the environment, else from the configuration file, else it is
+the default.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from common.errors import BadSettings
+from edge.address import shown
+from edge.budget import parse_budget
+from edge.masks import Point, mask_faults
+from edge.rate import MOST_COALESCE_S, Limits
 from edge.weights import DEFAULT_WEIGHTS
 
+_PREFIX = "GLIMPSE_EDGE_"
 _SIDE = Field(640, ge=32, le=4096, multiple_of=32)
 
 
@@ -25,7 +50,7 @@ class EdgeSettings(BaseSettings):
     """Each field is also an environment variable: GLIMPSE_EDGE_ and the name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GLIMPSE_EDGE_", frozen=True, extra="forbid", populate_by_name=True
+        env_prefix=_PREFIX, frozen=True, extra="forbid", populate_by_name=True
     )
 
     camera: str = Field(
@@ -35,7 +60,32 @@ class EdgeSettings(BaseSettings):
     )
     source: str | None = Field(
         None,
-        description="A video file, a picture or a folder of pictures; none: the demo camera.",
+        description="A video file, a picture, a folder of pictures, a URL (rtsp, rtsps, http, "
+        "https, tcp, udp) or a V4L2 device such as /dev/video0; none: the demo camera.",
+    )
+    source_options: dict[str, Annotated[str, Field(coerce_numbers_to_str=True)]] = Field(
+        default_factory=dict,
+        description="Options of FFmpeg's reader for a URL or a device, such as video_size.",
+    )
+    open_deadline_s: float = Field(
+        20.0, gt=0, le=600, description="Seconds for a URL or a device to give its first picture."
+    )
+    frame_deadline_s: float = Field(
+        5.0, gt=0, le=600, description="Seconds without a picture after which it is opened anew."
+    )
+    reopen_s: float = Field(
+        1.0,
+        gt=0,
+        le=600,
+        description="Seconds before a lost URL or device is opened again; doubles each time.",
+    )
+    reopen_most_s: float = Field(
+        30.0, gt=0, le=3600, description="Seconds to which that pause grows at the most."
+    )
+    masks: tuple[tuple[Point, ...], ...] = Field(
+        (),
+        description="Polygons painted grey before encoding: lists of [x, y], fractions of the "
+        "picture's width and height, from its upper left corner.",
     )
     demo_clip: str | None = Field(
         None,
@@ -53,6 +103,28 @@ class EdgeSettings(BaseSettings):
     weights: Path = Field(DEFAULT_WEIGHTS, description="Weights folder with its manifest.json.")
     fps: float = Field(5.0, gt=0, le=120, description="Frames a second, 0 to 120.")
     quality: float = Field(0.4, ge=0, le=1, description="0 (fewest bytes) to 1 (most).")
+    budget: str | None = Field(
+        None,
+        description="Bytes on the wire, both ways, headers included, such as 50 MB/day, 10 kbit/s "
+        "or 1200 B/s; when short, quality falls, then frames are thinned; none: unlimited.",
+    )
+    latency_target_s: float | None = Field(
+        None,
+        gt=0,
+        le=600,
+        description="Seconds from capture to ack that rate control works for; none: those that "
+        "the link takes.",
+    )
+    coalesce_s: float = Field(
+        0.0,
+        ge=0,
+        le=MOST_COALESCE_S,
+        description="Seconds, 0 to 10, for which layers are gathered into one message, which "
+        "saves headers; 0: each frame at once.",
+    )
+    quality_floor: float = Field(
+        0.0, ge=0, le=1, description="0 to 1: quality below which frames are thinned instead."
+    )
     side: Annotated[int, _SIDE] = Field(
         640, description="Longer side of the working picture in pixels: 32, 64, ... 4096."
     )
@@ -72,16 +144,51 @@ class EdgeSettings(BaseSettings):
         15.0, ge=0, le=3600, description="Seconds at the end to get acks for what is spooled."
     )
 
+    @field_validator("masks")
+    @classmethod
+    def _clear(cls, masks: tuple[tuple[Point, ...], ...]) -> tuple[tuple[Point, ...], ...]:
+        if faults := mask_faults(masks):
+            raise ValueError("; ".join(faults))
+        return masks
+
+    @field_validator("budget")
+    @classmethod
+    def _budget(cls, budget: str | None) -> str | None:
+        try:
+            if budget is not None:
+                parse_budget(budget)
+        except BadSettings as error:
+            raise ValueError(str(error)) from None
+        return budget
+
+    @field_validator("server")
+    @classmethod
+    def _address(cls, server: str) -> str:
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+            raise ValueError(f"{server!r} is not HOST:PORT")
+        return server
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        host, _, port = self.server.rpartition(":")
-        if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
-            raise ValueError(f"server {self.server!r} is not HOST:PORT")
         if self.ca and self.insecure:
             raise ValueError("a certificate authority and plaintext (insecure) exclude each other")
         if self.token and self.token_file:
             raise ValueError("token and token_file exclude each other")
+        if self.latency_target_s is not None and self.coalesce_s >= self.latency_target_s:
+            raise ValueError("coalesce_s must be less than latency_target_s")
         return self
+
+    def limits(self) -> Limits:
+        """What rate control is to keep to."""
+        return Limits(
+            budget=None if self.budget is None else parse_budget(self.budget),
+            latency=self.latency_target_s,
+            coalesce=self.coalesce_s,
+            best=round(self.quality * 255),
+            least=round(self.quality_floor * 255),
+            fps=self.fps,
+        )
 
     def read_token(self) -> str | None:
         """The bearer token, from wherever it is. Raises BadSettings for a bad file."""
@@ -105,7 +212,10 @@ class EdgeSettings(BaseSettings):
 
     def lines(self) -> list[str]:
         """`name = value` for each field, secrets masked: printed on start."""
-        return [f"{name} = {getattr(self, name)}" for name in type(self).model_fields]
+        values = {name: getattr(self, name) for name in EdgeSettings.model_fields}
+        if self.source is not None:
+            values["source"] = shown(self.source)
+        return [f"{name} = {value}" for name, value in values.items()]
 
 
 def read_settings(**flags: Any) -> EdgeSettings:
@@ -113,14 +223,64 @@ def read_settings(**flags: Any) -> EdgeSettings:
 
     Raises BadSettings naming each field that is wrong.
     """
+    settings, faults = settings_and_faults({}, flags)
+    if settings is None:
+        raise BadSettings("; ".join(faults))
+    return settings
+
+
+def settings_and_faults(
+    file: Mapping[str, Any], flags: Mapping[str, Any]
+) -> tuple[EdgeSettings | None, list[str]]:
+    """The settings, or None and what is wrong with them, each fault beginning with its key.
+
+    file   values of a configuration file; the environment overrules them
+    flags  overrule both, unless None
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return EdgeSettings(**{name: value for name, value in flags.items() if value is not None})
+        return _over(file)(**given), []
+    except SettingsError as error:
+        return None, [f"environment: {error}"]
     except ValidationError as error:
-        faults = (
-            ": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"])))
-            for e in error.errors(include_url=False, include_input=False)
-        )
-        raise BadSettings("; ".join(faults)) from None
+        details = error.errors(include_url=False, include_input=False)
+        return None, [_fault(detail, given) for detail in details]
+
+
+def environment_camera() -> str | None:
+    """The camera that the environment names."""
+    return os.environ.get(f"{_PREFIX}CAMERA")
+
+
+def _over(file: Mapping[str, Any]) -> type[EdgeSettings]:
+    """The settings with another source, behind all others."""
+
+    class Configured(EdgeSettings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  its caller names it
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, dict(file))
+
+    return Configured
+
+
+def _fault(detail: ErrorDetails, flags: Mapping[str, Any]) -> str:
+    message = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"]:
+        return message
+    key = str(detail["loc"][0])
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, EdgeSettings.model_fields, 1)
+        return f"{key}: no such setting" + (f"; is {near[0]} meant?" if near else "")
+    variable = _PREFIX + key.upper()
+    origin = f" (from {variable})" if variable in os.environ and key not in flags else ""
+    return f"{'.'.join(map(str, detail['loc']))}{origin}: {message}"
 
 
 def read_file(path: Path, what: str) -> bytes:

@@ -37,6 +37,8 @@ from common.events import (
     Outcome,
     RateTarget,
     Received,
+    Released,
+    Results,
     Send,
     SourceEnded,
     Spool,
@@ -51,6 +53,7 @@ from common.types import FrameId, Layer
 from edge import spool as spools
 from edge.ledger import Ledger
 from edge.link import Link
+from edge.rate import RateControl
 from edge.stream import Stream, StreamEvent
 
 log = structlog.get_logger()
@@ -68,6 +71,7 @@ _Event = EdgeEvent | StreamEvent
 class Uplink:
     """Drives one EdgeSession until its source has ended and everything is settled.
 
+    rate       says when layers go; the session is paced then; None: as soon as credit allows
     on_ending  called before a connection is closed by this side: a last chance to count its bytes
     """
 
@@ -78,6 +82,7 @@ class Uplink:
         spool: spools.Spool,
         ledger: Ledger,
         *,
+        rate: RateControl | None = None,
         on_ending: Callable[[], None] = lambda: None,
     ) -> None:
         self.trouble: GlimpseError | None = None  # why there is no connection now
@@ -85,11 +90,14 @@ class Uplink:
         self._link = link
         self._spool = spool
         self._ledger = ledger
+        self._rate = rate
         self._on_ending = on_ending
         self._events: asyncio.Queue[tuple[Stream | None, _Event | None]] = asyncio.Queue()
         self._stream: Stream | None = None
         self._closing: set[Stream] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._wake: asyncio.TimerHandle | None = None  # for rate control
+        self._ending = False
         self._refused: set[FrameId] = set()  # delivered as refused, not yet out of the spool
         self._finished = False
 
@@ -136,14 +144,34 @@ class Uplink:
                 await self._handle(event)
                 if isinstance(event, Received) and isinstance(event.message, Welcome):
                     self._welcomed()
+                await self._release()
         finally:
             await self._let_go()
 
     async def _handle(self, event: EdgeEvent) -> None:
+        if isinstance(event, SourceEnded):
+            self._ending = True
+        message = event.message if isinstance(event, Received) else None
+        if self._rate is not None and isinstance(message, Results):
+            self._rate.acked(message.acked, time.monotonic())
         for action in self._session.on(event, time.monotonic()):
             await self._perform(action)
 
+    async def _release(self) -> None:
+        """Lets go what rate control lets go, and asks again when it may let go of more."""
+        if self._rate is None:
+            return
+        while count := self._rate.release(
+            self._session.ready(), time.monotonic(), ending=self._ending
+        ):
+            await self._handle(Released(count))
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = self._tick_at(self._rate.wake)
+
     def _welcomed(self) -> None:
+        if self._rate is not None:
+            self._rate.connected()
         self._ledger.connections += 1
         if self.trouble is not None or self._ledger.connections == 1:
             log.info("connected", server=self._link.server)
@@ -166,6 +194,9 @@ class Uplink:
             case Send(message):
                 if isinstance(message, Layers):
                     self._ledger.sent += len(message.layers)
+                    if self._rate is not None:
+                        sizes = [len(entry.data) for entry in message.layers]
+                        self._rate.sent(sizes, time.monotonic())
                 if self._stream is not None:
                     self._stream.send(message)
             case Unspool(frames):
@@ -209,6 +240,8 @@ class Uplink:
     def _deliver(self, item: Verdict | RateTarget) -> None:
         if isinstance(item, RateTarget):
             log.debug("the server wishes for a rate", bytes_per_second=item.bytes_per_second)
+            if self._rate is not None:
+                self._rate.wished(item.bytes_per_second, time.monotonic())
             return
         if item.outcome is Outcome.REFUSED:
             self._refused.add(item.frame)
@@ -218,11 +251,14 @@ class Uplink:
     def _arm(self, at: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None
-        if at is not None:
-            delay = max(at - time.monotonic(), 0.0)
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(delay, self._events.put_nowait, (None, Tick()))
+        self._timer = self._tick_at(at)
+
+    def _tick_at(self, at: float | None) -> asyncio.TimerHandle | None:
+        if at is None:
+            return None
+        delay = max(at - time.monotonic(), 0.0)
+        loop = asyncio.get_running_loop()
+        return loop.call_later(delay, self._events.put_nowait, (None, Tick()))
 
     def _emit(self, stream: Stream, event: StreamEvent) -> None:
         self._events.put_nowait((stream, event))
@@ -238,6 +274,8 @@ class Uplink:
 
     async def _let_go(self) -> None:
         self._arm(None)
+        if self._wake is not None:
+            self._wake.cancel()
         if self._stream is not None:
             self._stream.cancel()
             self._closing.add(self._stream)

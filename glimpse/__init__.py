@@ -1,1 +1,57 @@
-"""glimpse: machines look first, people look rarely. The public Python package."""
+"""glimpse: machines look first, people look rarely. The public Python package.
+
+    cloud = glimpse.Client.connect("cloud.example.org:50051", token=TOKEN)
+    for seen in cloud.watch():
+        print(seen.camera, seen.captured_at, [box.label for box in seen.boxes])
+
+`Client`, and `AsyncClient` for asyncio, do the same:
+
+    detect(layer)               what is in one machine layer
+    watch(cameras)              every frame from now on; survives lost connections
+    frames(camera, label, ...)  what is stored, newest first
+    frame("gate/b1/7")          one stored frame with its layer
+
+`glimpse.v1` is the code generated from proto/glimpse/v1, for who wants to speak it by hand.
+"""
+
+from __future__ import annotations
+
+from glimpse.aio import AsyncClient
+from glimpse.client import Client
+from glimpse.errors import (
+    Closed,
+    Error,
+    InvalidLayer,
+    InvalidRequest,
+    ModelMismatch,
+    NotFound,
+    PermissionDenied,
+    TimedOut,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
+from glimpse.retry import Retry
+from glimpse.types import Box, Detection, Frame, FrameId, Sighting
+
+__all__ = [
+    "AsyncClient",
+    "Box",
+    "Client",
+    "Closed",
+    "Detection",
+    "Error",
+    "Frame",
+    "FrameId",
+    "InvalidLayer",
+    "InvalidRequest",
+    "ModelMismatch",
+    "NotFound",
+    "PermissionDenied",
+    "Retry",
+    "Sighting",
+    "TimedOut",
+    "Unauthenticated",
+    "Unavailable",
+    "Unsupported",
+]

@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 
-from cloud.client import Endpoint
+from cloud.folder import data_files
 from cloud.identity import Identities, Role
-from cloud.server import Running, data_files, prepare, running
+from cloud.server import Running, prepare, running
 from cloud.settings import CloudSettings
 from cloud.store import SqliteFrameStore, StoredFrame
 from glimpse.v1 import detection_pb2_grpc, ingest_pb2, ingest_pb2_grpc
@@ -30,6 +30,20 @@ def settings(data: Path, **changes: Any) -> CloudSettings:
         "threads": 1,
     }
     return CloudSettings(**(free | changes))
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server is, whom to trust, what to prove oneself with."""
+
+    server: str
+    authority: Path | None
+    token: str
+    insecure: bool = False
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.token}"),)
 
 
 @dataclass
@@ -174,7 +188,7 @@ class Camera:
 
 @asynccontextmanager
 async def raw_channel(endpoint: Endpoint) -> AsyncIterator[grpc.aio.Channel]:
-    """Like Endpoint.channel, with gRPC's own errors."""
+    """A channel with nothing of ours in it."""
     if endpoint.insecure:
         channel = grpc.aio.insecure_channel(endpoint.server)
     else:

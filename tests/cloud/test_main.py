@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -19,9 +20,10 @@ import pytest
 import torch
 from PIL import Image
 
+from cloud.folder import data_files
 from cloud.identity import Identities
 from cloud.main import main
-from cloud.server import data_files, prepare
+from cloud.server import prepare
 from cloud.store import Found, SqliteFrameStore
 from cloud.weights import DEFAULT_WEIGHTS
 from common.bitstream import pack, unpack
@@ -143,6 +145,9 @@ class TestDetect:
             (["--min-score", "2"], 2),
             (["--draw", "/dev/null/x"], 2),
             (["--weights", "nowhere"], 3),
+            (["--weights", "nowhere", "--server", "127.0.0.1:1"], 2),
+            (["--server", "127.0.0.1:1"], 2),
+            (["--server", "here"], 2),
         ],
     )
     def test_bad_usage(
@@ -192,6 +197,19 @@ class TestFrames:
         assert done.code == 2
         assert "no store" in done.err
         assert not (tmp_path / "nowhere").exists()
+
+    def test_between_two_moments_and_pinned(self, run: Run, data: Path) -> None:
+        now = ["--since", "1970-01-01T00:20", "--until", "1970-01-02"]
+        [row] = run("frames", "--data", data, "--json", *now).rows
+        assert (row["camera"], row["pinned"]) == ("yard", False)
+        assert run("pin", "yard/b1/1", "gate/b1/1", "--data", data).code == 0
+        assert run("frames", "--data", data).out.count("(pinned)") == 2
+        assert run("pin", "yard/b1/1", "--off", "--data", data).code == 0
+        assert run("frames", "--data", data).out.count("(pinned)") == 1
+        missing = run("pin", "yard/b1/9", "gate/b1/2", "--data", data)
+        assert (missing.code, missing.err) == (3, "glimpse-cloud: not stored: yard/b1/9\n")
+        for name in ("yard", "Yard/b1/1", "yard/b1/x"):
+            assert run("pin", name, "--data", data).code == 2
 
 
 class TestTokens:
@@ -248,9 +266,14 @@ def server(data: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def test_serve_watch_and_sigterm(tmp_path: Path) -> None:
+def test_serve_watch_and_sigterm(tmp_path: Path, layers: list[bytes]) -> None:
+    layer = tmp_path / "1.glimpse"
+    layer.write_bytes(layers[0])
+    with contextlib.closing(SqliteFrameStore(data_files(tmp_path)[0])) as store:
+        store.put([Layer(FrameId("gate", "b1", 1), 1000.0, layers[0])])
     with server(tmp_path) as (process, address):
         command = [*COMMAND, "watch", "--server", address, "--data", str(tmp_path)]
+        command += ["--patience", "0"]
         wrong = tmp_path / "wrong.token"
         wrong.write_text("guess\n")
         refused = subprocess.run(
@@ -259,6 +282,17 @@ def test_serve_watch_and_sigterm(tmp_path: Path) -> None:
         )  # fmt: skip
         assert refused.returncode == 5
         assert refused.stderr == "glimpse-cloud: this token is not known here\n"
+        for ask in (["frames"], ["detect", str(layer)]):
+            options = ["--server", address, "--data", str(tmp_path), "--json"]
+            done = subprocess.run(
+                [*COMMAND, *ask, *options], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert (done.returncode, done.stderr) == (0, "")
+            rows = [json.loads(line) for line in done.stdout.splitlines()]
+            if ask == ["frames"]:
+                assert [(row["camera"], row["seq"]) for row in rows] == [("gate", 1)]
+            else:
+                assert [(row["width"], row["height"]) for row in rows] == [(160, 120)]
         with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as watch:
             time.sleep(1.5)  # until it is most likely connected; if not, the test still holds
             process.send_signal(signal.SIGTERM)
@@ -305,7 +339,7 @@ def test_no_server_to_watch(run: Run, tmp_path: Path) -> None:
     prepare(settings(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-    done = run("watch", "--server", address, "--data", tmp_path)
+    done = run("watch", "--server", address, "--data", tmp_path, "--patience", "0.2")
     assert done.code == 4
     assert address in done.err
     assert run("watch", "--data", tmp_path / "nowhere").code == 2

@@ -14,17 +14,17 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
-from cloud.client import Endpoint
 from cloud.detector import LayerDetector
+from cloud.folder import data_files
 from cloud.identity import Identities
-from cloud.server import SERVICES, data_files, prepare, running
+from cloud.server import SERVICES, prepare, running
 from cloud.store import SqliteFrameStore
 from cloud.weights import DEFAULT_WEIGHTS
 from cloud.writer import StoreWriter
 from common.errors import BadSettings, ModelMismatch
 from common.types import FrameId, Layer
 from glimpse.v1 import detection_pb2, ingest_pb2
-from tests.cloud.serving import raw_channel, serving, settings, until
+from tests.cloud.serving import Endpoint, raw_channel, serving, settings, until
 from tests.cloud.test_ingest import held
 
 

@@ -56,3 +56,9 @@ def test_they_do_not_change() -> None:
 
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in CloudSettings.model_fields.values())
+
+
+def test_frames_expire_before_the_store_is_full() -> None:
+    read_settings(keep_bytes=5 << 20, max_store_bytes=6 << 20)
+    with pytest.raises(BadSettings, match="keep_bytes: must be less than max_store_bytes"):
+        read_settings(keep_bytes=6 << 20, max_store_bytes=6 << 20)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from common.bitstream import (
     Kind,
     crc32c,
     pack,
+    read_header,
     unpack,
 )
 from common.errors import CorruptStream, ModelMismatch
@@ -43,6 +45,7 @@ def test_round_trip(header: Header, body: bytes) -> None:
     assert len(data) - len(body) - 2 <= MAX_HEADER_BYTES
     assert unpack(data, None) == (header, body)
     assert unpack(data, header.model) == (header, body)
+    assert read_header(data[:-1] + bytes([data[-1] ^ 1])) == header  # checked once is enough
 
 
 def test_every_byte_is_where_the_format_says() -> None:
@@ -90,6 +93,8 @@ def test_every_cut_is_corrupt() -> None:
     for end in range(len(data)):
         with pytest.raises(CorruptStream):
             unpack(data[:end], None)
+        with suppress(CorruptStream):  # never anything else
+            read_header(data[:end])
     for end in range(len(data) - 5):  # with a right checksum the cut must fall in the header
         with pytest.raises(CorruptStream):
             unpack(sealed(data[:end]), None)

@@ -27,8 +27,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cloud.folder import data_files
 from cloud.identity import Identities
-from cloud.server import data_files, prepare
+from cloud.server import prepare
 from cloud.settings import read_settings
 from tests.weights import photograph
 

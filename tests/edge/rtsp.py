@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from functools import cache
 
 import av
@@ -33,7 +34,8 @@ a=control:track1\r
 def coded() -> tuple[bytes, ...]:
     encoder = av.CodecContext.create("mpeg4", "w")
     assert isinstance(encoder, av.VideoCodecContext)
-    encoder.width, encoder.height, encoder.pix_fmt, encoder.framerate = 64, 48, "yuv420p", 25
+    encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "yuv420p"
+    encoder.framerate = Fraction(25)
     encoder.gop_size = 1
     shades = (np.full((48, 64, 3), 10 * n, dtype=np.uint8) for n in range(25))
     return tuple(

@@ -11,19 +11,31 @@ import pytest
 from common.errors import BadPicture
 from edge.camera import Camera
 from edge.capture import Frame
+from edge.encoder import Coded
 from edge.ledger import Ledger
 from edge.pictures import Picture
+from edge.rate import Limits, Plan, RateControl
 
+UNLIMITED = Limits()
 PICTURE = Picture.whole(np.zeros((2, 2, 3), dtype=np.uint8))
 
 
+def code(picture: Picture, plan: Plan) -> Coded:
+    return Coded(b"layer", plan.best)
+
+
 class Rig:
-    def __init__(self, frames, encode=lambda picture: b"layer") -> None:
+    def __init__(self, frames, encode=code, limits=UNLIMITED) -> None:
         self.ledger = Ledger("b", 0)
         self.sent: list[int] = []
         self.stopping = threading.Event()
         self.camera = Camera(
-            frames, encode, lambda seq, at, data: self.sent.append(seq), self.ledger, self.stopping
+            frames,
+            encode,
+            lambda seq, at, data: self.sent.append(seq),
+            self.ledger,
+            self.stopping,
+            RateControl(limits, time.monotonic()),
         )
 
     def assert_adds_up(self) -> None:
@@ -47,10 +59,10 @@ async def test_each_frame_is_coded_when_there_is_time() -> None:
 async def test_the_newest_frame_overtakes() -> None:
     seen = []
 
-    def slow(picture: Picture) -> bytes:
+    def slow(picture: Picture, plan: Plan) -> Coded:
         time.sleep(0.05)
         seen.append(time.monotonic())
-        return b"layer"
+        return code(picture, plan)
 
     rig = Rig(frames(40, gap_s=0.005), slow)
     await rig.camera.run()
@@ -67,8 +79,16 @@ async def test_late_frames_are_skipped_unread() -> None:
     rig.assert_adds_up()
 
 
+async def test_frames_without_room_are_thinned_unread() -> None:
+    rig = Rig(frames(40, gap_s=0.01), limits=Limits(budget=700.0, fps=100.0))
+    await rig.camera.run()
+    assert rig.ledger.thinned["budget"] > 30
+    assert rig.ledger.coded >= 1
+    rig.assert_adds_up()
+
+
 async def test_a_bad_frame_does_not_end_the_camera() -> None:
-    def refuse(picture: Picture) -> bytes:
+    def refuse(picture: Picture, plan: Plan) -> Coded:
         raise BadPicture("5000 x 5000 pixels")
 
     rig = Rig(frames(4, gap_s=0.02), refuse)

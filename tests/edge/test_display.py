@@ -37,6 +37,18 @@ def test_the_status_line() -> None:
     assert "kbit" not in status_line(Ledger("b", 0), 0.0, None, 0)
 
 
+def test_what_the_rate_had_no_room_for() -> None:
+    made = ledger()
+    assert "thinned" not in status_line(made, 2.0, None, 0)
+    made.captured, made.thinned["budget"], made.quality_sum = 7, 4, 0.5
+    line = status_line(made, 2.0, None, 0, 1250.0)
+    assert "thinned 4" in line
+    assert "limit 10.0 kbit/s" in line
+    text = "\n".join(summary_lines(made.summary(0, 2.0, None)))
+    assert "2 coded, 1 skipped (1 late), 4 thinned (4 budget)" in text
+    assert "quality 0.25" in text
+
+
 def test_the_summary() -> None:
     text = "\n".join(summary_lines(ledger().summary(0, 2.0, WireBytes(1000, 500))))
     assert "captured  3 frames in 2.0 s: 2 coded, 1 skipped (1 late)" in text

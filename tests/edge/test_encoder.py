@@ -9,8 +9,9 @@ from common.bitstream import unpack
 from common.codec import MachineCodec
 from common.errors import BadPicture, BadSettings, ModelMismatch
 from common.geometry import latent_size, working_size
-from edge.encoder import Encoder, quantise
+from edge.encoder import Coded, Encoder, quantise
 from edge.pictures import Picture
+from edge.rate import Plan
 from edge.weights import EdgeWeights, load_weights
 from tests.weights import photograph, tiny_weights
 
@@ -63,6 +64,16 @@ def test_the_best_layer_within_so_many_bytes(encoder: Encoder, most: int) -> Non
 def test_the_smallest_layer_where_none_is_small_enough(encoder: Encoder) -> None:
     analysis = encoder.analyse(picture(240, 320))
     assert encoder.layer_within(analysis, 1) == encoder.layer(analysis, 0)
+
+
+def test_a_planned_layer(encoder: Encoder) -> None:
+    analysis = encoder.analyse(picture(240, 320))
+    free = encoder.coded(analysis, Plan(200, 10))
+    assert free == Coded(encoder.layer(analysis, 200 / 255), 200)
+    fitting = encoder.coded(analysis, Plan(200, 10, len(free.data) // 2))
+    assert len(fitting.data) <= len(free.data) // 2
+    assert 10 <= fitting.quality == unpack(fitting.data, None)[0].quality < 200
+    assert encoder.coded(analysis, Plan(200, 10, 1)).quality == 10
 
 
 def test_a_picture_scaled_beforehand_gives_the_same_layer(encoder: Encoder) -> None:

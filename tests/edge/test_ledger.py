@@ -24,8 +24,10 @@ def test_only_the_latest_times_are_kept() -> None:
 
 def test_every_frame_under_one_heading() -> None:
     ledger = Ledger("b", earlier=3)
-    ledger.captured = 10
+    ledger.captured = 14
     ledger.skipped["late"] = 2
+    ledger.thinned["budget"] = 3
+    ledger.thinned["backlog"] = 1
     ledger.bad = 1
     for seq in range(7):
         ledger.on_coded(seq, 100.0 + seq, 300)
@@ -40,6 +42,7 @@ def test_every_frame_under_one_heading() -> None:
     assert not ledger.adds_up(spooled + 1)
     summary = ledger.summary(spooled, 10.0, WireBytes(5000, 1000))
     assert summary["adds_up"]
+    assert summary["thinned"] == {"budget": 3, "backlog": 1}
     assert summary["mean_bytes"] == 300.0
     assert summary["earlier"] == {"acked": 1, "lost": 1}
     assert summary["wire"]["sent_bits_per_second"] == 4000

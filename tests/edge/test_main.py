@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from edge.weights import EdgeWeights
+from tests.edge.rtsp import rtsp_server
 from tests.edge.server import Server, serving, until
 from tests.weights import photograph, tiny_weights
 
@@ -115,6 +116,8 @@ def test_inspect_reads_the_header_of_another_model(
         (["encode", "x.jpg", "-o", "pyproject.toml/out"], 2, "pyproject.toml"),
         (["encode", "x.jpg", "-o", "out", "--side", "33"], 2, "side"),
         (["run", "--source", "x.mp4", "--server", "nowhere"], 2, "HOST:PORT"),
+        (["run", "--config", "none.yaml"], 2, "configuration file none.yaml: No such file"),
+        (["config", "check", "pyproject.toml"], 2, "pyproject.toml: line 2"),
         (["run", "--source", "x.mp4", "--token-file", "none"], 2, "token file none"),
         (["run", "--source", "x.mp4", "--ca", "pyproject.toml"], 2, "no PEM certificate"),
     ],
@@ -135,6 +138,54 @@ def test_demo_clip(photos: Path, environment: dict[str, str]) -> None:
     assert "as asked for" in done.stderr
 
 
+def test_encode_does_not_mask(photos: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    everything = {"GLIMPSE_EDGE_MASKS": "[[[0, 0], [1, 0], [1, 1], [0, 1]]]"}
+    edge("encode", photos / "0.jpg", "-o", tmp_path / "a", env=environment)
+    edge("encode", photos / "0.jpg", "-o", tmp_path / "b", env=environment | everything)
+    plain, masked = (tmp_path / folder / "0.glimpse" for folder in "ab")
+    assert plain.read_bytes() == masked.read_bytes()
+
+
+# ---------------------------------------------------------------- config
+
+
+CAMERAS = """
+server: cloud.example.org:443
+token: do-not-tell
+cameras:
+  gate: {source: "rtsp://me:do-not-tell@10.0.0.7/live", masks: [[[0, 0], [1, 0], [0, 1]]]}
+  yard: {source: /dev/video0, fps: 2}
+"""
+
+
+def test_config_check(tmp_path: Path, environment: dict[str, str]) -> None:
+    file = tmp_path / "cameras.yaml"
+    file.write_text(CAMERAS)
+    done = edge("config", "check", file, env=environment | {"GLIMPSE_EDGE_QUALITY": "0.7"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "do-not-tell" not in done.stdout
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == ["gate:", "yard:"]
+    for line in ("server = cloud.example.org:443", "fps = 2.0", "token = **********"):
+        assert f"  {line}" in lines
+    assert lines.count("  quality = 0.7") == 2
+
+
+def test_config_check_lists_every_fault(tmp_path: Path, environment: dict[str, str]) -> None:
+    file = tmp_path / "cameras.yaml"
+    file.write_text("cameras:\n  gate: {fps: 0, fsp: 1}\n  yard: {fps: 1}\n  pool: {server: x}\n")
+    done = edge("config", "check", file, env=environment)
+    assert done.returncode == 2
+    faults = done.stderr.splitlines()
+    assert len(faults) == 3
+    for fault, part in zip(faults, ("gate: fps", "gate: fsp", "pool: server"), strict=True):
+        assert fault.startswith(f"glimpse-edge: {file}: camera {part}: ")
+    assert "yard:" in done.stdout
+    file.write_text("fps: [")
+    done = edge("config", "check", file, env=environment)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
 # ---------------------------------------------------------------- run
 
 
@@ -145,7 +196,7 @@ async def server(weights: EdgeWeights) -> AsyncIterator[Server]:
 
 
 async def start(
-    server: str, source: Path, folder: Path, environment: dict[str, str], *arguments: object
+    server: str, source: Path | str, folder: Path, environment: dict[str, str], *arguments: object
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *EDGE, "run", "--camera", "gate", "--source", str(source), "--server", server,
@@ -255,3 +306,63 @@ async def test_a_bad_source(server: Server, tmp_path: Path, environment: dict[st
     code, _, err = await end_of(process)
     assert code == 3
     assert "gone.mp4: no such file" in err
+
+
+async def test_a_camera_of_a_configuration_file(
+    server: Server, photos: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    file = tmp_path / "cameras.yaml"
+    file.write_text(
+        f"insecure: true\nserver: {server.address}\n"
+        f"cameras: {{gate: {{source: none}}, yard: {{source: {photos}, fps: 10}}}}\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *EDGE, "run", "--config", str(file), "--camera", "yard", cwd=ROOT,
+        env=environment | {"GLIMPSE_EDGE_TOKEN": "secret"},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    code, _, err = await end_of(process)
+    assert code == 0, err
+    assert {frame.camera for frame in server.stored} == {"yard"}
+
+
+async def test_what_a_mask_covers_changes_no_byte(
+    server: Server, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Two pictures that differ under the mask only, seen as the server sees them."""
+    rng = np.random.default_rng(6)
+    scene, other = photograph(rng, 120, 160), photograph(rng, 120, 160)
+    other[:, 84:] = scene[:, 84:]
+    for i, picture in enumerate((scene, other)):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    left_half = {"GLIMPSE_EDGE_MASKS": "[[[0, 0], [0.53, 0], [0.53, 1], [0, 1]]]"}
+    for masks in (left_half, {}):
+        for i in range(2):
+            process = await start(
+                server.address, tmp_path / f"{i}.png", tmp_path, environment | masks
+            )
+            code, _, err = await end_of(process)
+            assert code == 0, err
+    layers = [layer.data for layer in server.stored.values()]
+    assert len(layers) == 4
+    assert layers[0] == layers[1]
+    assert layers[2] != layers[3]
+    assert layers[0] != layers[2]
+
+
+async def test_a_stream_that_stalls_does_not_hold_up_the_end(
+    server: Server, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with rtsp_server() as camera:
+        process = await start(server.address, camera.url, tmp_path, environment, "--fps", 20)
+        await until(lambda: len(server.stored) > 5)
+        camera.stalled.set()
+        process.send_signal(signal.SIGTERM)
+        ending = asyncio.get_running_loop().time()
+        code, out, err = await end_of(process)
+        assert asyncio.get_running_loop().time() - ending < 5
+    assert code == 0, err
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["adds_up"]
+    assert summary["acked"] == len(server.stored)
+    assert "user:secret" not in out + err

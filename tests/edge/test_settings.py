@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.errors import BadSettings
+from edge.rate import Limits
 from edge.settings import EdgeSettings, read_settings
 
 
@@ -48,11 +49,28 @@ def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         ({"insecure": True, "ca": Path("ca.pem")}, "exclude each other"),
         ({"token": "x", "token_file": Path("y")}, "exclude each other"),
         ({"seconds": 0}, "seconds"),
+        ({"budget": "10 kbps"}, "budget.*is not like"),
+        ({"latency_target_s": 0}, "latency_target_s"),
+        ({"coalesce_s": 11}, "coalesce_s"),
+        ({"quality_floor": 2}, "quality_floor"),
+        ({"coalesce_s": 2, "latency_target_s": 1}, "coalesce_s must be less"),
+        ({"masks": [[[0, 0], [1, 1]]]}, "mask 1: 2 corners"),
+        ({"frame_deadline_s": 0}, "frame_deadline_s"),
+        ({"reopen_s": -1}, "reopen_s"),
+        ({"fsp": 3}, "fsp: no such setting; is fps meant"),
     ],
 )
 def test_bad_settings_are_named(flags: dict[str, object], reason: str) -> None:
     with pytest.raises(BadSettings, match=reason):
         read_settings(**flags)
+
+
+def test_limits() -> None:
+    assert read_settings().limits() == Limits()
+    settings = read_settings(
+        budget="10 kbit/s", latency_target_s=2, coalesce_s=1, quality=1, quality_floor=0.2, fps=3
+    )
+    assert settings.limits() == Limits(1250.0, 2.0, 1.0, 255, 51, 3.0)
 
 
 def test_it_cannot_be_changed() -> None:
@@ -65,6 +83,11 @@ def test_secrets_are_masked_where_settings_are_shown() -> None:
     assert settings.read_token() == "do-not-tell"
     assert "do-not-tell" not in "".join(settings.lines()) + repr(settings)
     assert len(settings.lines()) == len(EdgeSettings.model_fields)
+    lines = "".join(
+        read_settings(source="rtsp://me:do-not-tell@camera/live?key=do-not-tell").lines()
+    )
+    assert "source = rtsp://***@camera/live?***" in lines
+    assert "do-not-tell" not in lines
 
 
 def test_the_token_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import random
+import time
 from pathlib import Path
 
 import grpc
@@ -15,6 +16,7 @@ from common.session import EdgePolicy, EdgeSession
 from common.types import FrameId
 from edge.ledger import Ledger
 from edge.link import Link
+from edge.rate import Limits, RateControl
 from edge.spool import MemorySpool, Spool, SqliteSpool
 from edge.uplink import Uplink
 from tests.edge.server import BOX, Server, serving, until
@@ -28,15 +30,27 @@ class Rig:
     """One camera's uplink to `link`, with everything that it writes into."""
 
     def __init__(
-        self, link: Link, *, spool: Spool | None = None, model: int = MODEL, boot: str = "b1"
+        self,
+        link: Link,
+        *,
+        spool: Spool | None = None,
+        model: int = MODEL,
+        boot: str = "b1",
+        rate: RateControl | None = None,
     ) -> None:
         self.spool = spool or MemorySpool("gate", max_bytes=1 << 20)
         self.boot = boot
         self.ledger = Ledger(boot, self.spool.status().frames)
         session = EdgeSession(
-            "gate", boot, model, random=random.Random(1).random, want_boxes=True, policy=QUICK
+            "gate",
+            boot,
+            model,
+            random=random.Random(1).random,
+            want_boxes=True,
+            paced=rate is not None,
+            policy=QUICK,
         )
-        self.uplink = Uplink(session, link, self.spool, self.ledger)
+        self.uplink = Uplink(session, link, self.spool, self.ledger, rate=rate)
 
     def code(self, seq: int) -> FrameId:
         data = pack(HEADER, bytes([seq % 256]) * 40)
@@ -65,6 +79,25 @@ async def test_frames_arrive_and_boxes_come_back() -> None:
     assert (rig.ledger.acked, rig.ledger.connections, rig.spool.status().frames) == (30, 1, 0)
     assert rig.ledger.boxes == (BOX,)
     assert rig.ledger.latency.percentile(50) is not None
+    assert rig.adds_up
+
+
+async def test_rate_control_paces_what_goes() -> None:
+    """Layers are spooled at once, go together when they may, and all go at the end."""
+    rate = RateControl(Limits(budget=40_000.0, coalesce=0.3, fps=100.0), time.monotonic())
+    async with serving(Server(MODEL, cut_at=25)) as server:
+        rig = Rig(plain(server), rate=rate)
+        task = asyncio.create_task(rig.uplink.run())
+        await until(lambda: rig.ledger.connections)
+        frames = [rig.code(seq) for seq in range(5)]
+        await until(lambda: rig.spool.status().frames == 5)
+        assert rig.ledger.sent == 0
+        await until(lambda: rig.ledger.acked == 5)
+        frames += [rig.code(seq) for seq in range(5, 40)]
+        await until(lambda: server.cuts)
+        rig.uplink.end()
+        await task
+    assert sorted(server.stored) == frames
     assert rig.adds_up
 
 

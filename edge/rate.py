@@ -1,0 +1,290 @@
+"""What the next frame may cost, and when what is coded may go.
+
+    budget ──┐                                  ┌─> quality and bytes of the next frame, or thinned
+    server's ├─> the tightest ─> share per frame┤
+    link ────┘   wire bytes/s                   └─> layers that may go now, or when to ask again
+
+Boxes come first, then quality, then frame rate: when the rate is short, quality falls to its floor,
+then frames are thinned, each with the reason why. A layer that is coded is never thrown away: it
+waits in the spool, and while many wait, new frames get a part of the rate.
+
+All bytes are wire bytes, both ways, headers of TLS, TCP and IP included. What a message costs
+beyond its layers is learned from the kernel's counter (edge/counter.py); where nothing is counted,
+the estimates below stand. Pure: no clock, no thread, no socket; `now` in seconds is passed in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge.bucket import WireBucket
+from edge.congestion import LinkEstimate, Sent
+
+# Both ways, as measured over TLS with boxes sent back: a request, its ack and its boxes are
+# segments of their own, each with 52 bytes of TCP and IP, 22 of TLS and about 35 of HTTP/2 and
+# gRPC, and each is acknowledged.
+MESSAGE_COST = 640.0
+LAYER_COST = 45.0  # its entry in the request, its result, a few boxes
+DEFAULT_QUEUE_S = 1.0  # standing queue that is put up with where no latency is asked for
+MOST_COALESCE_S = 10.0
+
+_HALVING = 72  # steps of quality, of 255, in which a layer's size halves, about
+_LEAST_QUEUE_S = 0.1
+_BUDGET_SHARE = 0.97  # of the rate for new frames, so that no queue lasts
+_LINK_SHARE = 0.92  # the same where the rate is an estimate
+_LEAST_LIVE_SHARE = 0.5  # while many layers wait; half of that where a latency is asked for
+_DRAIN_S = 2.0  # in which a short queue is sent off beside new frames
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What was asked for.
+
+    budget    wire bytes per second, both ways; None: no bound
+    latency   seconds from capture to ack; None: as the link has it
+    coalesce  seconds for which a coded layer may wait for others to share its message
+    best      quality 0..255 where the rate suffices
+    least     quality 0..255 below which frames are thinned instead
+    fps       frames per second that the source brings
+    """
+
+    budget: float | None = None
+    latency: float | None = None
+    coalesce: float = 0.0
+    best: int = 102
+    least: int = 0
+    fps: float = 5.0
+
+    @property
+    def queue(self) -> float:
+        """Seconds of standing queue on the link that are put up with."""
+        if self.latency is None:
+            return DEFAULT_QUEUE_S
+        return max((self.latency - self.coalesce) / 4, _LEAST_QUEUE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to code a frame: try `best` first, not below `least`; at most `most` bytes if it can."""
+
+    best: int
+    least: int
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thinned:
+    """Leave this frame out: 'budget', 'server', 'link' or 'backlog' has no room for it."""
+
+    reason: str
+
+
+class RateControl:
+    """Decides for one camera. With no budget, latency target or server's wish: all at once."""
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self.wake: float | None = None  # when `release` may say more than it did
+        self._limits = limits
+        self._bucket = WireBucket(limits.budget, now, gather=limits.coalesce)
+        self._link = LinkEstimate(
+            limits.queue, None if limits.budget is None else 1.25 * limits.budget, now
+        )
+        self._overhead = _Overhead()
+        self._wish: float | None = None  # the server's
+        self._credit = 0.0  # wire bytes for frames to come
+        self._credited = now - 1.0  # the first frame need not wait
+        self._hint = float(limits.best)
+        self._floor = 0.0  # bytes of a layer at the least quality, as far as seen
+        self._layers = 0  # that are coded and not acked
+        self._spooled = 0  # their bytes
+        self._held_since: float | None = None
+
+    # -- facts
+
+    def measured(self, wire: int | None, spooled: tuple[int, int], now: float) -> None:
+        """The kernel's count so far, both ways (None: unknown); the spool's layers and bytes."""
+        self._link.tick(now)
+        self._layers, self._spooled = spooled
+        if wire is not None:
+            self._bucket.measured(wire, self._link.in_flight, now)
+            self._overhead.measured(wire)
+
+    def connected(self) -> None:
+        """A stream was welcomed; nothing of it is under way yet."""
+        self._link.connected()
+        self._overhead.connected()
+
+    def sent(self, sizes: Sequence[int], now: float) -> None:
+        """A message with layers of these sizes went."""
+        cost = self._overhead.cost(sizes)
+        self._bucket.spend(cost, now)
+        self._link.sent(len(sizes), sum(sizes), cost, now)
+
+    def acked(self, total: int, now: float) -> None:
+        """The first `total` layers of this stream are acked."""
+        for message in self._link.acked(total, now):
+            self._layers = max(self._layers - message.layers, 0)
+            self._spooled = max(self._spooled - message.payload, 0)
+            self._overhead.acked(message)
+
+    def wished(self, bytes_per_second: int, now: float) -> None:
+        """The server's RateTarget; 0: it has no wish."""
+        self._wish = float(bytes_per_second) or None
+        self._bucket.set_budget(_tighter(self._limits.budget, self._wish), now)
+
+    def coded(self, size: int, quality: int) -> None:
+        """A frame was coded as planned into so many bytes, and will be spooled."""
+        self._layers += 1
+        self._spooled += size
+        self._credit -= self._frame_cost(size)
+        if quality < round(self._hint):
+            self._hint = float(quality)
+        elif self._credit > 0:
+            self._hint = min(self._hint + 4, self._limits.best)
+        least = size * 2 ** (-(quality - self._least) / _HALVING)
+        self._floor += (least - self._floor) * (0.2 if self._floor else 1.0)
+
+    # -- decisions
+
+    @property
+    def is_limited(self) -> bool:
+        return self._bucket.budget is not None or self._limits.latency is not None
+
+    @property
+    def bytes_per_second(self) -> float:
+        """The tightest of budget, server's wish and link; infinite if there is no limit."""
+        return self._tightest()[0]
+
+    def frame(self, now: float) -> Plan | Thinned:
+        """What to do with a frame that was captured just now."""
+        if not self.is_limited:
+            return Plan(self._limits.best, self._limits.best)
+        full, reason = self._tightest()
+        rate = self._live_share(full, _LINK_SHARE if reason == "link" else _BUDGET_SHARE)
+        if rate < 0.75 * full:
+            reason = "backlog"
+        least = self._frame_cost(self._floor)
+        elapsed, self._credited = max(now - self._credited, 0.0), now
+        # A large frame is late by itself, and makes the next ones late.
+        share = rate / self._limits.fps
+        most_saved = max(rate * min(self._limits.latency or 3.0, 3.0) / 3, least + 1.5 * share)
+        self._credit = min(self._credit + rate * elapsed, most_saved)
+        room = share + max(self._credit - share, 0.0) / 2  # some of what was saved, not all
+        if room < least:
+            room = 1.2 * least
+        if self._credit < max(least, 1.0):
+            return Thinned(reason)
+        most = max(int(min(room, self._credit) - self._frame_cost(0)), 1)
+        return Plan(round(self._hint), self._least, most)
+
+    def release(self, sizes: Sequence[int], now: float, *, ending: bool = False) -> int:
+        """How many of the layers that are ready may go now, in one message; sets `wake`."""
+        self.wake = None
+        if not sizes:
+            self._held_since = None
+            return 0
+        if self._held_since is None:
+            self._held_since = now
+        due = self._held_since + self._limits.coalesce
+        if now < due and not ending:
+            self.wake = due
+            return 0
+        count = self._affordable(sizes, now) if self.is_limited else len(sizes)
+        if count:
+            self._held_since = None
+        return count
+
+    def _affordable(self, sizes: Sequence[int], now: float) -> int:
+        gathered = self._limits.coalesce * self._link.rate
+        window = self._link.window + gathered - self._link.in_flight
+        count = 0
+        for n in range(1, len(sizes) + 1):
+            cost = self._overhead.cost(sizes[:n])
+            if n == 1:
+                patience = self._bucket.wait(cost, now)
+                if patience > 0:
+                    self.wake = now + patience
+                    return 0
+                if cost > window and self._link.under_way:
+                    self._link.is_full = True
+                    return 0  # an ack, or the end of the stream, changes that
+            elif cost > min(window, self._bucket.burst) or self._bucket.wait(cost, now) > 0:
+                break
+            count = n
+        return count
+
+    def _tightest(self) -> tuple[float, str]:
+        if not self.is_limited:
+            return math.inf, "none"
+        rates = [(self._link.rate, "link")]
+        if self._bucket.budget is not None:
+            by_server = self._wish is not None and self._bucket.budget == self._wish
+            rates.append((self._bucket.refill, "server" if by_server else "budget"))
+        return min(rates)
+
+    def _live_share(self, rate: float, most: float) -> float:
+        """What new frames may use of the rate: less the more layers wait, but never nothing."""
+        under_way = self._link.under_way
+        layers = self._layers - sum(message.layers for message in under_way)
+        payload = self._spooled - sum(message.payload for message in under_way)
+        waiting = payload + layers * self._frame_cost(0)
+        usual = rate * self._limits.coalesce + self._frame_cost(self._floor)
+        least = _LEAST_LIVE_SHARE if self._limits.latency is None else _LEAST_LIVE_SHARE / 2
+        return rate * max(most - max(waiting - usual, 0.0) / (_DRAIN_S * rate), least)
+
+    def _frame_cost(self, size: float) -> float:
+        """Wire bytes of a layer of this size, with its part of a message."""
+        return size + LAYER_COST + self._overhead.message / self._sharing
+
+    @property
+    def _sharing(self) -> float:
+        """Layers in a message: what comes in `coalesce` seconds, as far as the rate goes."""
+        hold, rate = self._limits.coalesce, self._tightest()[0]
+        most = self._limits.fps * hold
+        if most <= 1 or rate == math.inf:
+            return 1.0
+        afforded = (rate * hold - self._overhead.message) / (LAYER_COST + self._floor)
+        return min(max(afforded, 1.0), most)
+
+    @property
+    def _least(self) -> int:
+        return min(self._limits.least, self._limits.best)
+
+
+class _Overhead:
+    """What a message costs beyond its layers: an estimate, then learned from ten messages on."""
+
+    _MESSAGES = 10
+
+    def __init__(self) -> None:
+        self.message = MESSAGE_COST
+        self._began: int | None = None  # wire bytes when this round of learning began
+        self._messages = 0
+        self._payload = 0.0
+
+    def cost(self, sizes: Sequence[int]) -> float:
+        return self.message + len(sizes) * LAYER_COST + sum(sizes)
+
+    def connected(self) -> None:
+        """A handshake is no message: begin anew."""
+        self._began = None
+
+    def acked(self, message: Sent) -> None:
+        self._messages += 1
+        self._payload += message.payload + LAYER_COST * message.layers
+
+    def measured(self, wire: int) -> None:
+        if self._began is not None and self._messages < self._MESSAGES:
+            return
+        if self._began is not None:
+            seen = (wire - self._began - self._payload) / self._messages
+            self.message += 0.3 * (min(max(seen, 60.0), 4 * MESSAGE_COST) - self.message)
+        elif not self._messages:
+            return
+        self._began, self._messages, self._payload = wire, 0, 0.0
+
+
+def _tighter(a: float | None, b: float | None) -> float | None:
+    return min((x for x in (a, b) if x is not None), default=None)

@@ -1,0 +1,203 @@
+"""The client for programs with threads; glimpse/aio.py is its twin for asyncio.
+
+The two are alike line for line, and stay so: what is worth deciding once is in retry.py, wire.py
+and connection.py.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from glimpse import wire
+from glimpse.connection import Connection
+from glimpse.errors import Closed, Error, InvalidLayer, InvalidRequest, Unavailable
+from glimpse.retry import Outages, Retry, may_pass
+from glimpse.types import Detection, Frame, FrameId, Sighting
+from glimpse.v1 import archive_pb2_grpc, detection_pb2_grpc
+from glimpse.wire import Moment
+
+TIMEOUT_S = 10.0
+
+
+class Client:
+    """One server, over one connection that is made when it is needed. Any thread may call.
+
+    Every call raises the errors of glimpse/errors.py. One that finds no server is tried again until
+    its deadline: `timeout_s` of the call or else of the client. Close it, or use `with`.
+    """
+
+    def __init__(
+        self, connection: Connection, *, timeout_s: float = TIMEOUT_S, retry: Retry | None = None
+    ) -> None:
+        self._connection, self._timeout_s = connection, timeout_s
+        self._retry = retry or Retry()
+        self._closed = threading.Event()
+        if connection.insecure:
+            self._channel = grpc.insecure_channel(connection.server, connection.options)
+        else:
+            self._channel = grpc.secure_channel(
+                connection.server, connection.credentials, connection.options
+            )
+        self._detection = detection_pb2_grpc.DetectionServiceStub(self._channel)
+        self._archive = archive_pb2_grpc.ArchiveServiceStub(self._channel)
+
+    @classmethod
+    def connect(
+        cls,
+        server: str,
+        *,
+        ca: str | Path | bytes | None = None,
+        token: str = "",
+        insecure: bool = False,
+        timeout_s: float = TIMEOUT_S,
+        retry: Retry | None = None,
+    ) -> Client:
+        """A client of the server at HOST:PORT; nothing is sent yet.
+
+        ca        PEM file, or its bytes, to trust; None: what this system trusts
+        token     of a viewer, as `glimpse-cloud token viewer NAME` prints it
+        insecure  plaintext instead of TLS: whoever is on the way can read the token
+
+        Raises ValueError for a server or token that cannot be one, OSError for a file.
+        """
+        return cls(Connection.to(server, ca, token, insecure), timeout_s=timeout_s, retry=retry)
+
+    def detect(
+        self, layer: bytes, *, min_score: float | None = None, timeout_s: float | None = None
+    ) -> Detection:
+        """What is in this machine layer. Raises InvalidLayer, ModelMismatch; nothing is stored."""
+        request = wire.detect_request(layer, min_score)
+        return wire.detection(self._call(self._detection.Detect, request, timeout_s, InvalidLayer))
+
+    def watch(
+        self,
+        cameras: Iterable[str] = (),
+        *,
+        min_score: float | None = None,
+        on_lost: Callable[[Unavailable], None] | None = None,
+    ) -> Iterator[Sighting]:
+        """Every frame of these cameras from now on, of all cameras if none is named.
+
+        Lost connections are made again, by the client's `retry`; Sighting.reconnects tells of them,
+        and `on_lost` is called at each failure, with the reason. Ends when the client is closed.
+        Raises Unavailable when `retry.patience_s` are over, and what no other try can mend.
+        """
+        request, outages = wire.watch_request(cameras, min_score), Outages(self._retry)
+        return self._watch(request, outages, on_lost)
+
+    def _watch(
+        self, request: Any, outages: Outages, on_lost: Callable[[Unavailable], None] | None
+    ) -> Iterator[Sighting]:
+        while not self._closed.is_set():
+            fault: Error = Unavailable(f"{self._connection.server} ended the watch")
+            try:
+                call = self._start(self._detection.Watch, request)
+            except Closed:  # by another thread, a moment ago
+                return
+            try:
+                call.initial_metadata()  # comes when the server has taken the call, or it failed
+                if call.is_active():
+                    outages.up(time.monotonic())
+                for response in call:
+                    yield wire.sighting(response, outages.delivered())
+            except grpc.RpcError as error:
+                fault = self._connection.explain(error)
+            finally:
+                call.cancel()
+            if self._closed.is_set():
+                return
+            wait = outages.down(fault, time.monotonic())
+            if on_lost is not None and isinstance(fault, Unavailable):
+                on_lost(fault)
+            self._closed.wait(wait)
+
+    def frames(
+        self,
+        *,
+        camera: str | None = None,
+        label: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Iterator[Frame]:
+        """Stored frames, newest capture first, without their layers; asked for page by page.
+
+        camera        only of this one
+        label         only with one of these in view, such as "person"
+        since, until  captured in [since, until): unix seconds, or a datetime with a time zone
+        limit         at most so many; None: all
+        timeout_s     of each page
+
+        Raises ValueError for a datetime without a time zone.
+        """
+        return self._frames(wire.frames_request(camera, label, since, until), limit, timeout_s)
+
+    def _frames(self, request: Any, limit: int | None, timeout_s: float | None) -> Iterator[Frame]:
+        left = limit
+        while left is None or left > 0:
+            request.page_size = wire.page_size(left)
+            page = self._call(self._archive.ListFrames, request, timeout_s)
+            yield from map(wire.frame, page.frames[:left])
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+            left = None if left is None else left - len(page.frames)
+
+    def frame(self, frame: FrameId | str, *, timeout_s: float | None = None) -> Frame:
+        """One stored frame with its layer, by name or as 'CAMERA/BOOT/SEQ'. Raises NotFound."""
+        found = self._call(self._archive.GetFrame, wire.frame_request(frame), timeout_s)
+        return wire.frame(found.frame, found.layer)
+
+    def close(self) -> None:
+        """Ends every call and lets the connection go. May be called twice, from any thread."""
+        self._closed.set()
+        self._channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _call(
+        self,
+        method: Any,
+        request: Any,
+        timeout_s: float | None,
+        invalid: type[Error] = InvalidRequest,
+    ) -> Any:
+        deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
+        failures = 0
+        while True:
+            left = max(deadline - time.monotonic(), 0.0)
+            try:
+                return self._start(method, request, timeout=left)
+            except grpc.RpcError as error:
+                fault = self._connection.explain(error, invalid)
+            if self._closed.is_set():
+                raise Closed("the client was closed during the call") from fault
+            wait, failures = self._retry.wait(failures), failures + 1
+            if not may_pass(fault) or time.monotonic() + wait >= deadline:
+                raise fault
+            self._closed.wait(wait)
+
+    def _start(self, method: Any, request: Any, **options: Any) -> Any:
+        try:
+            return method(request, metadata=self._connection.metadata, **options)
+        except ValueError as error:  # what gRPC says of a closed channel
+            if not self._closed.is_set():
+                raise
+            raise Closed("the client is closed") from error

@@ -1,0 +1,118 @@
+"""What a client hands out: plain values, frozen, of the standard library's types only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FrameId:
+    """The name of one frame for ever; written 'gate/b1/7'.
+
+    camera  1..64 characters of [a-z0-9_-]
+    boot    which start of the camera process: 1..64 characters of [A-Za-z0-9_-]
+    seq     counts up within a boot, 0..2**63-1
+    """
+
+    camera: str
+    boot: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.camera}/{self.boot}/{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> FrameId:
+        """The inverse of str(). Raises ValueError."""
+        match text.split("/"):
+            case [camera, boot, seq] if camera and boot and seq.isascii() and seq.isdigit():
+                return cls(camera, boot, int(seq))
+        raise ValueError(f"not CAMERA/BOOT/SEQ: {text[:200]!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One detected object: score 0..1; x1 <= x2, y1 <= y2 in pixels of the source picture."""
+
+    label: str
+    score: float
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What is in a layer.
+
+    width, height  pixels of the source picture
+    model_id       the model that coded the layer, 0..65535
+    profile        its task profile: 0 detect, 1 recognise
+    quality        0 (fewest bytes) .. 1
+    boxes          by falling score
+    """
+
+    width: int
+    height: int
+    model_id: int
+    profile: int
+    quality: float
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What is in a frame that has just come in.
+
+    captured_at    seconds since 1970-01-01 UTC, by the camera's clock
+    layer_bytes    length of its layer
+    width, height  pixels of the source picture
+    boxes          by falling score
+    missed         frames that the server dropped before this one, because they were read too slowly
+    reconnects     connections lost since the sighting before. If not 0, some frames may have gone
+                   unseen that `missed` does not count; Client.frames has them
+    """
+
+    frame: FrameId
+    captured_at: float
+    layer_bytes: int
+    width: int
+    height: int
+    boxes: tuple[Box, ...]
+    missed: int = 0
+    reconnects: int = 0
+
+    @property
+    def camera(self) -> str:
+        return self.frame.camera
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame in the archive.
+
+    captured_at    seconds since 1970-01-01 UTC, by the camera's clock
+    layer_bytes    length of its layer
+    width, height  pixels of the source picture; 0: the layer's header cannot be read
+    boxes          by falling score; None: no detector has looked yet, or none could
+    detector       which detector found the boxes; empty while there are none
+    fault          why no detector can read the layer; empty: nothing is known against it
+    pinned         kept whatever its age
+    layer          the layer itself; None in a list
+    """
+
+    frame: FrameId
+    captured_at: float
+    layer_bytes: int
+    width: int
+    height: int
+    boxes: tuple[Box, ...] | None
+    detector: str = ""
+    fault: str = ""
+    pinned: bool = False
+    layer: bytes | None = None
+
+    @property
+    def camera(self) -> str:
+        return self.frame.camera
