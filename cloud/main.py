@@ -36,7 +36,7 @@ from common.types import FrameId
 if TYPE_CHECKING:
     from cloud.lines import Looked
     from cloud.remote import Login
-    from cloud.store import SqliteFrameStore
+    from cloud.store_sqlite import SqliteFrameStore
     from glimpse import Frame
 
 app = typer.Typer(
@@ -274,7 +274,7 @@ def _unix(moment: Moment) -> float | None:
 @contextlib.contextmanager
 def _store(data: Path) -> Iterator[SqliteFrameStore]:
     from cloud.folder import data_files
-    from cloud.store import SqliteFrameStore
+    from cloud.store_sqlite import SqliteFrameStore
 
     path = data_files(data)[0]
     if not path.exists():

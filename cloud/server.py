@@ -36,7 +36,7 @@ from cloud.metrics import Metrics
 from cloud.retention import Retention
 from cloud.settings import CloudSettings
 from cloud.sightings import Sighting
-from cloud.store import SqliteFrameStore
+from cloud.store_sqlite import SqliteFrameStore
 from cloud.weights import load_weights
 from cloud.writer import StoreWriter
 from common.errors import BadSettings

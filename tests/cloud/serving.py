@@ -15,7 +15,8 @@ from cloud.folder import data_files
 from cloud.identity import Identities, Role
 from cloud.server import Running, prepare, running
 from cloud.settings import CloudSettings
-from cloud.store import SqliteFrameStore, StoredFrame
+from cloud.store import StoredFrame
+from cloud.store_sqlite import SqliteFrameStore
 from glimpse.v1 import detection_pb2_grpc, ingest_pb2, ingest_pb2_grpc
 
 PATIENCE_S = 20.0  # a test that waits longer has failed; the machine may be busy

@@ -16,7 +16,7 @@ import pytest
 
 from cloud.detector import LayerDetector
 from cloud.sightings import UNREADABLE
-from cloud.store import SqliteFrameStore
+from cloud.store_sqlite import SqliteFrameStore
 from cloud.writer import StoreWriter
 from common.bitstream import Kind, pack, unpack
 from common.errors import StoreFull

@@ -24,7 +24,8 @@ from cloud.folder import data_files
 from cloud.identity import Identities
 from cloud.main import main
 from cloud.server import prepare
-from cloud.store import Found, SqliteFrameStore
+from cloud.store import Found
+from cloud.store_sqlite import SqliteFrameStore
 from cloud.weights import DEFAULT_WEIGHTS
 from common.bitstream import pack, unpack
 from common.types import Box, FrameId, Layer

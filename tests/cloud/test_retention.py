@@ -14,7 +14,8 @@ from cloud import retention
 from cloud.folder import data_files
 from cloud.metrics import Metrics
 from cloud.retention import BATCH, DAY_S, Retention
-from cloud.store import FrameStore, MemoryFrameStore, SqliteFrameStore
+from cloud.store import FrameStore, MemoryFrameStore
+from cloud.store_sqlite import SqliteFrameStore
 from cloud.writer import StoreWriter
 from common.errors import StoreFull
 from common.types import FrameId, Layer

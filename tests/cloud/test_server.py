@@ -18,7 +18,7 @@ from cloud.detector import LayerDetector
 from cloud.folder import data_files
 from cloud.identity import Identities
 from cloud.server import SERVICES, prepare, running
-from cloud.store import SqliteFrameStore
+from cloud.store_sqlite import SqliteFrameStore
 from cloud.weights import DEFAULT_WEIGHTS
 from cloud.writer import StoreWriter
 from common.errors import BadSettings, ModelMismatch

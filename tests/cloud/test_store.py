@@ -16,9 +16,9 @@ from cloud.store import (
     MemoryFrameStore,
     Outcome,
     Place,
-    SqliteFrameStore,
     StoredFrame,
 )
+from cloud.store_sqlite import SqliteFrameStore
 from common.errors import BadSettings, StoreFull
 from common.types import Box, FrameId, Layer
 

@@ -1,0 +1,256 @@
+"""The frame store in one SQLite file: see cloud/store.py for the contract."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from cloud.database import Database
+from cloud.store import CameraSummary, Found, FrameStore, Outcome, Place, StoredFrame, by_score
+from common.types import Box, FrameId, Layer
+
+# A layer is some hundred bytes, so it lives in its row; SQLite gives a large one overflow pages.
+# `sighting` is one row per frame and label in view: 'frames of this camera with a person, between
+# then and then' comes from its key alone. `camera` is kept in step by `put`, so that a summary
+# never counts millions of rows.
+DDL = """
+CREATE TABLE frame (
+    id           INTEGER PRIMARY KEY,    -- order of arrival
+    camera       TEXT    NOT NULL,
+    boot         TEXT    NOT NULL,
+    seq          INTEGER NOT NULL,
+    captured_at  REAL    NOT NULL,       -- unix seconds
+    data         BLOB    NOT NULL,       -- a whole bitstream
+    boxes        TEXT,                   -- JSON [[label, score, x1, y1, x2, y2]]; NULL: not yet
+    model        TEXT    NOT NULL DEFAULT '',
+    stored_at    REAL    NOT NULL DEFAULT 0,  -- unix seconds
+    pinned       INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX frame_key ON frame (camera, boot, seq);
+CREATE INDEX frame_of_camera ON frame (camera, captured_at);
+CREATE INDEX frame_in_time ON frame (captured_at);
+CREATE INDEX frame_undetected ON frame (id) WHERE boxes IS NULL;
+CREATE INDEX frame_by_age ON frame (stored_at) WHERE pinned = 0;
+
+CREATE TABLE sighting (
+    label        TEXT    NOT NULL,
+    camera       TEXT    NOT NULL,
+    captured_at  REAL    NOT NULL,
+    id           INTEGER NOT NULL,       -- of the frame
+    PRIMARY KEY (label, camera, captured_at, id)
+) WITHOUT ROWID;
+CREATE INDEX sighting_in_time ON sighting (label, captured_at, id);
+
+CREATE TABLE camera (
+    name         TEXT    PRIMARY KEY,
+    frames       INTEGER NOT NULL,
+    bytes        INTEGER NOT NULL,
+    last_seen    REAL    NOT NULL        -- unix seconds, newest capture
+) WITHOUT ROWID;
+"""
+SCHEMA = 2
+UPGRADES = {  # from that schema to the next one
+    # Nobody knows when those frames were stored: they are kept as if it had been now.
+    1: """
+ALTER TABLE frame ADD COLUMN stored_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE frame ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+UPDATE frame SET stored_at = unixepoch();
+CREATE INDEX frame_by_age ON frame (stored_at) WHERE pinned = 0;
+"""
+}
+
+
+class SqliteFrameStore(FrameStore):
+    """The contract in one SQLite file; a batch is one commit, and the commit waits for the disk.
+
+    path       the database; WAL and shared memory files lie beside it
+    max_bytes  bound of that file; None: as far as the disk goes
+
+    A corrupt file is renamed aside and the store goes on with an empty one: see cloud/database.py.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        self._database = Database(
+            path, ddl=DDL, version=SCHEMA, upgrades=UPGRADES, max_bytes=max_bytes
+        )
+
+    @property
+    def set_aside(self) -> int:
+        """How many corrupt files this process has renamed aside."""
+        return self._database.set_aside
+
+    def write(self, layers: Sequence[Layer], found: Sequence[Found]) -> tuple[Outcome, ...]:
+        def work(db: sqlite3.Connection) -> tuple[Outcome, ...]:
+            now = self._clock()
+            outcomes = tuple(_insert(db, layer, now) for layer in layers)
+            for new_boxes in found:
+                _set_boxes(db, new_boxes)
+            return outcomes
+
+        return self._database.run(work, write=True)
+
+    def held(self, frames: Collection[FrameId]) -> frozenset[FrameId]:
+        sql = f"SELECT 1 FROM frame WHERE {_KEY}"
+        return self._database.run(
+            lambda db: frozenset(f for f in frames if db.execute(sql, astuple(f)).fetchone())
+        )
+
+    def last_seq(self, camera: str, boot: str) -> int:
+        sql = "SELECT coalesce(max(seq), -1) FROM frame WHERE camera = ? AND boot = ?"
+        return int(self._all(sql, (camera, boot))[0][0])
+
+    def get(self, frame: FrameId) -> StoredFrame | None:
+        rows = self._all(f"SELECT {_COLUMNS} FROM frame f WHERE {_KEY}", astuple(frame))
+        return _stored(rows[0]) if rows else None
+
+    def frames(
+        self,
+        *,
+        camera: str | None = None,
+        label: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
+        before: Place | None = None,
+    ) -> tuple[StoredFrame, ...]:
+        # `s` is what is searched, `f` what is shown: the same table unless a label is asked for.
+        source = "frame" if label is None else "sighting"
+        terms: list[tuple[str, Sequence[object]]] = []
+        if label is not None:
+            terms.append(("s.label = ?", (label,)))
+        if camera is not None:
+            terms.append(("s.camera = ?", (camera,)))
+        if since is not None:
+            terms.append(("s.captured_at >= ?", (since,)))
+        if until is not None:
+            terms.append(("s.captured_at < ?", (until,)))
+        if before is not None:
+            terms.append(("(s.captured_at, s.id) < (?, ?)", before))
+        where = " AND ".join(term for term, _ in terms) or "TRUE"
+        values = [value for _, some in terms for value in some]
+        sql = (
+            f"SELECT {_COLUMNS} FROM {source} s JOIN frame f ON f.id = s.id WHERE {where}"
+            " ORDER BY s.captured_at DESC, s.id DESC LIMIT ?"
+        )
+        return tuple(map(_stored, self._all(sql, (*values, max(limit, 0)))))
+
+    def undetected(self, limit: int) -> tuple[Layer, ...]:
+        sql = f"SELECT {_COLUMNS} FROM frame f WHERE boxes IS NULL ORDER BY id LIMIT ?"
+        waiting = map(_stored, self._all(sql, (max(limit, 0),)))
+        return tuple(Layer(f.frame, f.captured_at, f.data) for f in waiting)
+
+    def cameras(self) -> tuple[CameraSummary, ...]:
+        rows = self._all("SELECT name, frames, bytes, last_seen FROM camera ORDER BY name", ())
+        return tuple(CameraSummary(*row) for row in rows)
+
+    def pin(self, frame: FrameId, pinned: bool = True) -> bool:
+        sql, values = f"UPDATE frame SET pinned = ? WHERE {_KEY}", (pinned, *astuple(frame))
+        return self._database.run(lambda db: db.execute(sql, values).rowcount > 0, write=True)
+
+    def used_bytes(self) -> int:
+        return self._database.used_bytes()
+
+    def expire(self, limit: int, *, stored_before: float | None = None) -> Mapping[str, int]:
+        bound = "" if stored_before is None else "AND stored_at < ?"
+        values = [max(limit, 0)] if stored_before is None else [stored_before, max(limit, 0)]
+        sql = (
+            "SELECT id, camera, captured_at, length(data), boxes FROM frame"
+            f" WHERE pinned = 0 {bound} ORDER BY stored_at, id LIMIT ?"
+        )
+        return self._database.run(lambda db: _delete(db, db.execute(sql, values)), write=True)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _all(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        return self._database.run(lambda db: db.execute(sql, values).fetchall())
+
+
+_COLUMNS = (
+    "f.camera, f.boot, f.seq, f.captured_at, f.data, f.boxes, f.model, f.id, f.stored_at, f.pinned"
+)
+_KEY = "camera = ? AND boot = ? AND seq = ?"
+
+
+def _insert(db: sqlite3.Connection, layer: Layer, now: float) -> Outcome:
+    frame, size = layer.frame, len(layer.data)
+    inserted = db.execute(
+        "INSERT INTO frame (camera, boot, seq, captured_at, data, stored_at)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (camera, boot, seq) DO NOTHING",
+        (*astuple(frame), layer.captured_at, layer.data, now),
+    )
+    if inserted.rowcount == 0:
+        return Outcome.DUPLICATE
+    db.execute(
+        "INSERT INTO camera VALUES (?, 1, ?, ?) ON CONFLICT (name) DO UPDATE"
+        " SET frames = frames + 1, bytes = bytes + excluded.bytes,"
+        " last_seen = max(last_seen, excluded.last_seen)",
+        (frame.camera, size, layer.captured_at),
+    )
+    return Outcome.STORED
+
+
+def _set_boxes(db: sqlite3.Connection, found: Found) -> None:
+    sql = f"SELECT id, captured_at, boxes FROM frame WHERE {_KEY}"
+    row = db.execute(sql, astuple(found.frame)).fetchone()
+    if row is None:
+        return
+    id_, captured_at, before = row
+    place = (found.frame.camera, captured_at, id_)
+    _delete_sightings(db, before, place)
+    db.executemany(
+        "INSERT INTO sighting (label, camera, captured_at, id) VALUES (?, ?, ?, ?)",
+        [(label, *place) for label in {box.label for box in found.boxes}],
+    )
+    boxes = json.dumps([astuple(box) for box in by_score(found.boxes)], separators=(",", ":"))
+    db.execute("UPDATE frame SET boxes = ?, model = ? WHERE id = ?", (boxes, found.model, id_))
+
+
+def _delete_sightings(
+    db: sqlite3.Connection, boxes: str | None, place: tuple[str, float, int]
+) -> None:
+    db.executemany(
+        "DELETE FROM sighting WHERE label = ? AND camera = ? AND captured_at = ? AND id = ?",
+        [(label, *place) for label in {box.label for box in _unpack(boxes) or ()}],
+    )
+
+
+def _delete(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> Mapping[str, int]:
+    """Rows of (id, camera, captured_at, bytes, boxes); returns how many of each camera."""
+    frames: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for id_, camera, captured_at, size, boxes in list(rows):
+        _delete_sightings(db, boxes, (camera, captured_at, id_))
+        db.execute("DELETE FROM frame WHERE id = ?", (id_,))
+        frames[camera] += 1
+        sizes[camera] += size
+    db.executemany(
+        "UPDATE camera SET frames = frames - ?, bytes = bytes - ? WHERE name = ?",
+        [(frames[camera], sizes[camera], camera) for camera in frames],
+    )
+    return frames
+
+
+def _stored(row: tuple[Any, ...]) -> StoredFrame:
+    camera, boot, seq, captured_at, data, boxes, model, arrival, stored_at, pinned = row
+    return StoredFrame(
+        FrameId(camera, boot, seq), captured_at, data, _unpack(boxes), model,
+        arrival, stored_at, bool(pinned),
+    )  # fmt: skip
+
+
+def _unpack(boxes: str | None) -> tuple[Box, ...] | None:
+    return None if boxes is None else tuple(Box(*row) for row in json.loads(boxes))
