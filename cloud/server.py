@@ -56,6 +56,7 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.bdp_probe", 0),  # probes for bandwidth that no camera uses cost it bytes
     ("grpc.so_reuseport", 0),  # a second server on this port is a mistake, not a helper
 )
 

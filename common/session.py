@@ -29,6 +29,9 @@ settle, so the number of unsettled layers that it must hold per camera is bounde
 **Pace.** Credit says what the server bears, not what the link does. A paced session sends nothing
 by itself: `ready` tells the rim what could go, Released how much of that may (edge/rate.py).
 
+**Acks travel with boxes** if the edge wants boxes and they come within `ack_delay` of the commit:
+on a thin link the second message costs more than what it says.
+
 **Settled** means stored or refused. The server refuses by name what no repetition can mend: a layer
 that is malformed, too long, or of another model. The stream goes on. The edge refuses a layer over
 the server's limit itself rather than send it. A refusal is delivered before the frame's Unspool.

@@ -58,6 +58,7 @@ class CloudPolicy:
     mismatch_retry   an edge with another model comes back no sooner
     replaced_retry   a superseded edge comes back no sooner: two edges of one name fight slowly
     store_retry      an edge comes back no sooner to a store that failed
+    ack_delay        an ack waits so long for boxes to travel with it, if the edge wants boxes
     """
 
     window: int = 64
@@ -67,6 +68,7 @@ class CloudPolicy:
     mismatch_retry: float = 60.0
     replaced_retry: float = 30.0
     store_retry: float = 5.0
+    ack_delay: float = 0.15
 
 
 class CloudState(Enum):
@@ -280,6 +282,10 @@ class CloudSession:
 
     def _stored(self, frames: tuple[FrameId, ...]) -> None:
         self._storing.difference_update(frames)
+        if self.state is CloudState.LIVE and self._detecting and self._policy.ack_delay > 0:
+            if self._deadline is None:  # one message with ack and boxes costs half of two
+                self._deadline = self._now + self._policy.ack_delay
+            return
         self._report()
         self._maybe_leave()
 
@@ -294,6 +300,8 @@ class CloudSession:
 
     def _report(self, *results: FrameResult) -> None:
         """Settle what is done at the head of the line; say so, together with `results`."""
+        if self.state is CloudState.LIVE:
+            self._deadline = None  # no ack is held back any longer
         done = 0
         for frame in self._window:
             if frame in self._storing:
@@ -318,6 +326,7 @@ class CloudSession:
             self._end(farewell)
             return
         if self.state is CloudState.LIVE:
+            self._report()
             self.state = CloudState.PARTING
             self._deadline = self._now + self._policy.part_timeout
         self._farewell = farewell
@@ -333,6 +342,8 @@ class CloudSession:
             return
         if self.state is CloudState.PARTING:
             self._end(self._farewell)
+        elif self.state is CloudState.LIVE:
+            self._report()
         else:
             self._end(Goodbye(GoodbyeCode.TIMEOUT, "no hello"))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloud.store import MemoryFrameStore
 from common import events as ev
@@ -19,7 +19,8 @@ from edge.spool import MemorySpool
 
 CAMERA = "gate"
 MODEL = 0xBEEF
-POLICY = CloudPolicy(window=4, max_layer_bytes=100)
+HELD = CloudPolicy(window=4, max_layer_bytes=100)  # an ack waits a moment for boxes
+POLICY = replace(HELD, ack_delay=0.0)  # the transcripts' policy: each step shows by itself
 BOX = Box("car", 0.9, 1, 2, 30, 40)
 
 

@@ -16,7 +16,7 @@ from common.errors import LocalProtocolError, ModelMismatch, RemoteProtocolError
 from common.session import CloudPolicy, CloudSession, CloudState, EdgeSession, EdgeState
 from common.session_edge import FETCH_LIMIT
 from common.types import FrameId
-from tests.common.pair import BOX, CAMERA, MODEL, Pair, inspect
+from tests.common.pair import BOX, CAMERA, HELD, MODEL, Pair, inspect
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
@@ -61,7 +61,7 @@ def _repeat(queue):
 @given(steps=STEPS, seed=st.integers(0, 99), want_boxes=st.booleans())
 def test_any_order_of_events_keeps_every_promise(steps, seed, want_boxes):
     # Credit, spool before send, store before ack and ack before unspool are checked in pair.py.
-    pair = Pair(random=Random(seed).random, want_boxes=want_boxes)
+    pair = Pair(policy=HELD, random=Random(seed).random, want_boxes=want_boxes)
     for name, number in steps:
         CHAOS[name](pair, number)
     pair.settle()
@@ -82,7 +82,7 @@ def test_chaos_reaches_the_interesting_places():
     random = Random(1)
     seen: set[str] = set()
     for _ in range(300):
-        pair = Pair(random=random.random)
+        pair = Pair(policy=HELD, random=random.random)
         for _ in range(150):
             CHAOS[random.choice(ORDER)](pair, random.randrange(40))
         seen |= {" ".join(line.split()[1:3]) for line in pair.log}
@@ -369,6 +369,33 @@ def test_a_layer_of_another_model_is_refused_by_name():
     assert send.message.frames[0].reason == "coded with model 0001"
     assert send.message.acked == 1
     assert cloud.state is CloudState.LIVE
+
+
+def test_ack_and_boxes_travel_together_if_the_boxes_come_soon():
+    frame = FrameId(CAMERA, "b1", 0)
+    cloud = _cloud()
+    _say(cloud, ev.Hello(CAMERA, "b1", MODEL, want_boxes=True))
+    _say(cloud, ev.Layers(0, (_entry(0),)))
+    delay = CloudPolicy().ack_delay
+    assert cloud.on(ev.Stored((frame,)), 1.0) == (ev.ArmTimer(1.0 + delay),)
+    assert cloud.on(ev.Tick(), 1.0 + delay / 2) == (ev.ArmTimer(1.0 + delay),)
+    send, timer = cloud.on(ev.Detected(frame, (BOX,)), 1.0 + delay / 2)
+    assert send.message == ev.Results(
+        1, 65, (ev.FrameResult("", 0, ev.Outcome.STORED, boxes=(BOX,)),)
+    )
+    assert timer == ev.ArmTimer(None)
+
+
+def test_an_ack_does_not_wait_long_for_boxes():
+    frame = FrameId(CAMERA, "b1", 0)
+    cloud = _cloud()
+    _say(cloud, ev.Hello(CAMERA, "b1", MODEL, want_boxes=True))
+    _say(cloud, ev.Layers(0, (_entry(0),)))
+    cloud.on(ev.Stored((frame,)), 1.0)
+    [send] = cloud.on(ev.Tick(), 1.0 + CloudPolicy().ack_delay)
+    assert send.message == ev.Results(1, 65)
+    [late] = cloud.on(ev.Detected(frame, (BOX,)), 9.0)
+    assert late.message.frames[0].boxes == (BOX,)
 
 
 def test_boxes_without_a_wish_for_them_are_not_sent():
