@@ -16,8 +16,12 @@ from itertools import chain
 from pathlib import Path
 
 import grimp
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
+from PIL import Image
+
+from common.bitstream import unpack
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "torchvision", "compressai", "diffusers")
@@ -57,6 +61,28 @@ def import_all(package: str, blocked: tuple[str, ...]) -> list[str]:
 
 def test_the_camera_process_runs_where_the_training_stack_is_not() -> None:
     assert "edge.spool" in import_all("edge", (*HEAVY, "cloud", "train", "bench"))
+
+
+ENCODE = (
+    IMPORT_ALL.partition("package =")[0].replace("argv[2:]", "argv[3:]")
+    + """
+from edge.main import main
+sys.argv = ["glimpse-edge", "encode", sys.argv[1], "-o", sys.argv[2]]
+main()
+"""
+)
+
+
+def test_a_picture_is_coded_where_the_training_stack_is_not(tmp_path: Path) -> None:
+    """With the weights that ship, by a process that cannot import torch or its like."""
+    photo = tmp_path / "photo.png"
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    Image.fromarray(noise).save(photo)
+    command = [sys.executable, "-c", ENCODE, str(photo), str(tmp_path), *HEAVY, "cloud"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    header, _ = unpack((tmp_path / "photo.glimpse").read_bytes(), None)
+    assert (header.width, header.height) == (160, 120)
 
 
 def test_the_server_needs_nothing_of_the_camera_or_of_training() -> None:
