@@ -21,12 +21,13 @@ def plot(run: Path, out: Path) -> None:
     losses.legend()
     rate.plot(minutes, [row["bpp"] for row in steps], label="training, all qualities")
     rate.set_yscale("log")
-    for quality, points in _by_quality(scores).items():
+    for i, (quality, points) in enumerate(_by_quality(scores).items()):
+        colour = f"C{i + 1}"
         at = [row["minutes"] for row in points]
         name = "pixels" if quality is None else f"quality {quality}"
-        accuracy.plot(at, [100 * row["map50"] for row in points], "o-", label=name)
+        accuracy.plot(at, [100 * row["map50"] for row in points], "o-", color=colour, label=name)
         if quality is not None:
-            rate.plot(at, [row["bpp_estimate"] for row in points], "o", label=name)
+            rate.plot(at, [row["bpp_estimate"] for row in points], "o", color=colour, label=name)
     for axes, title in (
         (losses, "loss"),
         (rate, "bits per pixel (estimate)"),
