@@ -19,8 +19,15 @@ def write_report(path: Path, figures: dict[str, Any]) -> None:
 
 
 def command() -> str:
-    """The command line as a user would type it."""
-    return shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+    """The command line as a user would type it, data folders of this machine written as DATA."""
+    return shlex.join(["python", "-m", "bench", *map(_portable, sys.argv[1:])])
+
+
+def _portable(argument: str) -> str:
+    path = Path(argument)
+    if path.is_absolute() or ".." in path.parts:
+        return str(Path("DATA", *path.parts[-2:]))
+    return argument
 
 
 def machine() -> dict[str, Any]:

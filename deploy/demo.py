@@ -91,7 +91,9 @@ def _camera(data: Path, server: str, clip: str, options: argparse.Namespace) -> 
         *camera_command(data, CAMERA, clip, server), "--fps", str(options.fps),
         "--quality", str(options.quality), "--seconds", str(options.seconds),
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr, end="")
     return read_summary(data, done.returncode)
 
 
