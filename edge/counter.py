@@ -66,22 +66,25 @@ class WireCounter:
         return WireBytes(sum(c.sent for c in seen), sum(c.received for c in seen))
 
     def _look(self, descriptor: int) -> None:
+        """Borrows the descriptor: nothing is duplicated, so nothing has to be closed.
+
+        To close any copy of a descriptor of a database drops SQLite's locks on it: POSIX locks
+        belong to the process, not to the descriptor.
+        """
         try:
-            duplicate = os.dup(descriptor)
+            inode = os.fstat(descriptor)
+            if not stat.S_ISSOCK(inode.st_mode):
+                return
+            connection = socket.socket(fileno=descriptor)
         except OSError:
             return  # closed by another thread in this moment
-        inode = os.fstat(duplicate)
-        if not stat.S_ISSOCK(inode.st_mode):
-            os.close(duplicate)
-            return
         try:
-            with socket.socket(fileno=duplicate) as connection:
-                address = self._server_address(connection)
-                if address is None:
-                    return
-                counted = count(connection)
+            address = self._server_address(connection)
+            counted = None if address is None else count(connection)
         except OSError:
             return  # not connected
+        finally:
+            connection.detach()
         if counted is not None:
             self._connections[inode.st_ino] = counted
 

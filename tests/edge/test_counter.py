@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import fcntl
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -79,6 +81,27 @@ def test_sampling_leaks_no_descriptor() -> None:
     for _ in range(20):
         wire.sample()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+_TRY_LOCK = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("locked")
+"""
+
+
+def test_sampling_drops_no_lock_of_this_process(tmp_path: Path) -> None:
+    """SQLite guards its files by POSIX locks, which any close of a copied descriptor drops."""
+    path = tmp_path / "database"
+    path.write_bytes(b"x")
+    command = [sys.executable, "-c", _TRY_LOCK, str(path)]
+    with path.open("r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        WireCounter("127.0.0.1:1").sample()
+        assert subprocess.check_output(command, text=True) == "locked\n"
 
 
 def test_a_name_that_does_not_resolve_counts_nothing() -> None:
