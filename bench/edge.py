@@ -6,8 +6,10 @@ All codecs code the same frames in the same run, in turn, so that a busy machine
 from __future__ import annotations
 
 import io
-import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +29,6 @@ def edge(source: str, out: Path, weights: Path, frames: int, threads: int) -> di
     """Measures on `frames` frames at 640 x 480; writes edge.json into `out`."""
     encoder = Encoder(load_weights(weights), threads=threads)
     pictures = _frames(source, frames)
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     codecs: dict[str, Callable[[Image.Image], int]] = {
         "jpeg": lambda p: _saved(p, "JPEG", quality=75),
         "webp": lambda p: _saved(p, "WEBP"),
@@ -61,10 +62,31 @@ def edge(source: str, out: Path, weights: Path, frames: int, threads: int) -> di
         },
         "layer_bytes": round(statistics.mean(sizes), 1),
         **{f"{name}_encode_ms": _ms(times) for name, times in peers.items()},
-        "peak_rss_mb": round(rss, 1),
+        "peak_rss_mb": _peak_mb(pictures[0], weights),
     }
     write_report(out / "edge.json", figures)
     return figures
+
+
+_PROCESS = """
+import sys
+from edge.main import app
+app(sys.argv[1:], standalone_mode=False)
+(peak,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(peak.split()[1])
+"""
+
+
+def _peak_mb(picture: Picture, weights: Path) -> float | None:
+    """Peak memory of a `glimpse-edge encode` process of one frame; None where /proc is not."""
+    if sys.platform != "linux":
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.png"
+        Image.fromarray(picture.pixels).save(photo)
+        command = [sys.executable, "-c", _PROCESS, "encode", str(photo), "-o", folder]
+        done = subprocess.check_output([*command, "--weights", str(weights)], text=True)
+    return round(int(done.splitlines()[-1]) / 1024, 1)
 
 
 def _frames(source: str, count: int) -> list[Picture]:

@@ -112,10 +112,6 @@ class FrameStore(Protocol):
         """Which of these frames are stored."""
         ...
 
-    def last_seq(self, camera: str, boot: str) -> int:
-        """The highest seq stored of this boot, after which the camera resumes; -1: none yet."""
-        ...
-
     def get(self, frame: FrameId) -> StoredFrame | None:
         """The frame, or None if it is not stored."""
         ...
@@ -214,11 +210,6 @@ class MemoryFrameStore(FrameStore):
     def held(self, frames: Collection[FrameId]) -> frozenset[FrameId]:
         with self._lock:
             return frozenset(frame for frame in frames if frame in self._frames)
-
-    def last_seq(self, camera: str, boot: str) -> int:
-        with self._lock:
-            of_boot = (f.seq for f in self._frames if (f.camera, f.boot) == (camera, boot))
-            return max(of_boot, default=-1)
 
     def get(self, frame: FrameId) -> StoredFrame | None:
         with self._lock:

@@ -108,10 +108,6 @@ class SqliteFrameStore(FrameStore):
             lambda db: frozenset(f for f in frames if db.execute(sql, astuple(f)).fetchone())
         )
 
-    def last_seq(self, camera: str, boot: str) -> int:
-        sql = "SELECT coalesce(max(seq), -1) FROM frame WHERE camera = ? AND boot = ?"
-        return int(self._all(sql, (camera, boot))[0][0])
-
     def get(self, frame: FrameId) -> StoredFrame | None:
         rows = self._all(f"SELECT {_COLUMNS} FROM frame f WHERE {_KEY}", astuple(frame))
         return _stored(rows[0]) if rows else None

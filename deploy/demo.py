@@ -9,6 +9,7 @@ was acked, and the account of frames adds up.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--fps", type=float, default=5.0)
     parser.add_argument("--quality", type=float, default=0.4)
+    parser.add_argument("--json", type=Path, help="write the camera's summary into this file")
     options = parser.parse_args()
     started = time.monotonic()
     clip = _clip(options.source)
@@ -37,6 +39,8 @@ def main() -> int:
         data = Path(folder)
         with _server(data) as server, _watching(data, server, started) as watched:
             summary = _camera(data, server, clip, options)
+        if options.json:
+            options.json.write_text(json.dumps(summary, indent=2) + "\n")
         return _conclude(summary, watched)
 
 

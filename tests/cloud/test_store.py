@@ -104,14 +104,6 @@ class TestContract:
         assert store.held(doubt) == {layer(1).frame, layer(3).frame}
         assert store.held([]) == frozenset()
 
-    def test_a_camera_resumes_after_its_highest_seq_of_this_boot(self, store: FrameStore) -> None:
-        assert store.last_seq("gate", "b1") == -1
-        store.put([layer(0)])
-        assert store.last_seq("gate", "b1") == 0
-        store.put([layer(9), layer(4), layer(50, boot="b2"), layer(70, camera="yard")])
-        assert store.last_seq("gate", "b1") == 9
-        assert store.last_seq("gate", "b3") == -1
-
     def test_boxes_come_back_highest_score_first(self, store: FrameStore) -> None:
         store.put([layer(1)])
         store.put_boxes(layer(1).frame, [PERSON, CAR], "m1")
