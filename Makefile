@@ -50,6 +50,6 @@ clean: ## remove the environment and every cache
 	@touch $@
 
 .venv/test.stamp: pyproject.toml constraints.txt | .venv/bin/python
-	@echo "installing into .venv: about two minutes, 1.6 GB on disk"
-	@$(PIP) install -c constraints.txt -e '.[edge,cloud,train,bench,dev]'
+	@echo "installing into .venv: about two minutes, 1.9 GB on disk"
+	@$(PIP) install -c constraints.txt -e '.[edge,cloud,train,bench,peer,dev]'
 	@touch $@ .venv/demo.stamp

@@ -35,10 +35,14 @@ def make_token(data: Path, role: str, name: str) -> Path:
 
 
 @contextmanager
-def serving(data: Path, env: Mapping[str, str] | None = None) -> Iterator[str]:
-    """A server process; yields its address when it serves. Raises SystemExit if it does not."""
-    address = f"127.0.0.1:{_free_port()}"
+def serving(data: Path, env: Mapping[str, str] | None = None, web: str = "") -> Iterator[str]:
+    """A server process; yields its address when it serves. Raises SystemExit if it does not.
+
+    web  HOST:PORT of its viewer page; '': none
+    """
+    address = f"127.0.0.1:{free_port()}"
     command = [*CLOUD, "serve", "--listen", address, "--metrics-listen", "", "--data", str(data)]
+    command += ["--web-listen", web]
     log = data / "server.log"
     own = {**os.environ, **(env or {})}
     with log.open("w") as f, subprocess.Popen(command, cwd=ROOT, stderr=f, env=own) as process:
@@ -88,7 +92,8 @@ def _wait_until_serving(
     raise SystemExit(f"the server did not start:\n{log.read_text()}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

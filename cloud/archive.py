@@ -6,23 +6,22 @@ A page token is the place of a page's last frame, so pages join up while frames 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import math
-import struct
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import grpc
 
+from cloud.alone import Alone
+from cloud.attempts import address_of
+from cloud.audit import Audit
 from cloud.identity import Identities
 from cloud.metrics import Metrics
+from cloud.places import from_token, to_token
 from cloud.sightings import UNREADABLE
 from cloud.status import errors_as_status
 from cloud.store import FrameStore, Place, StoredFrame
-from cloud.wire import MICROSECONDS, box_messages
-from common.bitstream import read_header
-from common.errors import CorruptStream, NotStored, RemoteProtocolError
+from cloud.wire import MICROSECONDS, box_messages, presence_messages
+from common.errors import NotStored
 from common.types import FrameId, check_camera
 from glimpse.v1 import archive_pb2, archive_pb2_grpc
 
@@ -32,14 +31,21 @@ PAGE_FRAMES, MOST_FRAMES = 100, 1000
 _PAGE_BYTES = 1 << 20  # a message of more than 4 MiB would not be taken by a gRPC client
 _AT_ONCE = 100  # frames in one query: bounds memory, and how long a commit may have to wait
 _READERS = 2  # threads; the others of the pool are for those who write
-_PLACE = struct.Struct(">dq")
 
 
 class ArchiveService(archive_pb2_grpc.ArchiveServiceServicer):
-    """Both calls are for viewers."""
+    """Both calls are for viewers; who reads a layer is in the audit."""
 
-    def __init__(self, store: FrameStore, identities: Identities, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: FrameStore,
+        alone: Alone,
+        identities: Identities,
+        metrics: Metrics,
+        audit: Audit,
+    ) -> None:
         self._store, self._identities, self._metrics = store, identities, metrics
+        self._alone, self._audit = alone, audit
         self._readers = asyncio.Semaphore(_READERS)
 
     async def ListFrames(  # noqa: N802 - the contract's name
@@ -51,7 +57,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServiceServicer):
             self._identities.viewer(context)
             if request.camera:
                 check_camera(request.camera)
-            before = _from_token(request.page_token) if request.page_token else None
+            before = from_token(request.page_token) if request.page_token else None
             return await self._read(lambda: self._page(request, before))
 
     async def GetFrame(  # noqa: N802 - the contract's name
@@ -60,12 +66,15 @@ class ArchiveService(archive_pb2_grpc.ArchiveServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> archive_pb2.GetFrameResponse:
         async with errors_as_status(context, self._metrics):
-            self._identities.viewer(context)
+            who = self._identities.viewer(context)
             frame = FrameId(request.camera, request.boot, request.seq)
             stored = await self._read(lambda: self._store.get(frame))
             if stored is None:
                 raise NotStored(f"{frame} is not stored")
-        return archive_pb2.GetFrameResponse(frame=_message(stored), layer=stored.data)
+            layer = await self._read(lambda: self._alone(stored))
+            address = address_of(context.peer())
+            self._audit.read(who, address, "GetFrame", frame, len(layer))
+        return archive_pb2.GetFrameResponse(frame=_message(stored), layer=layer)
 
     async def _read(self, work: Callable[[], T]) -> T:
         async with self._readers:
@@ -93,7 +102,7 @@ class ArchiveService(archive_pb2_grpc.ArchiveServiceServicer):
                 before = stored.place
                 room -= message.ByteSize()
                 if room < 0 or len(page.frames) == size:
-                    page.next_page_token = _to_token(before)
+                    page.next_page_token = to_token(before)
                     return page
             if len(some) < wanted:
                 return page
@@ -109,16 +118,15 @@ def _message(stored: StoredFrame) -> archive_pb2.ArchivedFrame:
         layer_bytes=len(stored.data),
         has_boxes=stored.boxes is not None and not fault,
         boxes=box_messages(stored.boxes or ()),
+        presences=presence_messages(stored.presences),
         detector="" if fault else stored.model[:128],
         fault=stored.model.removeprefix(UNREADABLE)[:512] if fault else "",
         pinned=stored.pinned,
     )
-    try:
-        header = read_header(stored.data)
-    except CorruptStream as error:  # layers are looked at before they are stored: it has rotted
-        message.fault = message.fault or str(error)[:512]
-    else:
+    if header := stored.header:
         message.width, message.height = header.width, header.height
+    elif not stored.is_inter:  # layers are looked at before they are stored: it has rotted
+        message.fault = message.fault or "the stored layer is damaged"
     return message
 
 
@@ -126,18 +134,3 @@ def _seconds(request: archive_pb2.ListFramesRequest, field: str) -> float | None
     if not request.HasField(field):  # type: ignore[arg-type]  # one of its two optional fields
         return None
     return float(getattr(request, field)) / MICROSECONDS
-
-
-def _to_token(place: Place) -> str:
-    return base64.urlsafe_b64encode(_PLACE.pack(*place)).decode()
-
-
-def _from_token(token: str) -> Place:
-    """Raises RemoteProtocolError."""
-    try:
-        place = Place(*_PLACE.unpack(base64.b64decode(token, altchars=b"-_", validate=True)))
-    except (ValueError, binascii.Error, struct.error):
-        place = Place(math.nan, 0)
-    if not math.isfinite(place.captured_at):
-        raise RemoteProtocolError("the page token is none that this server made")
-    return place

@@ -1,39 +1,42 @@
 """Micro-batching: layers of all cameras wait a few milliseconds for each other, then run as one.
 
 `submit` parks the caller until its layer's boxes are there. The queue is bounded: a full one makes
-callers wait, which reaches the cameras as layers that are not read from their streams.
+callers wait, which reaches the cameras as layers that are not read from their streams. First come,
+first read: an inter layer finds the one that it leans on just read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
+from cloud.chains import Chains
 from cloud.detector import Detection, LayerDetector
 from cloud.metrics import Metrics
-from common.bitstream import Header
+from common.codec import Coded
 from common.errors import CorruptStream, DecoderUnavailable, GlimpseError, ModelMismatch
+from common.types import Layer
 
 log = structlog.get_logger()
 
-Integers = NDArray[np.int16]
+_Read = Callable[[], Coded]
 
 
 @dataclass
 class _Waiting:
-    layer: bytes
+    read: _Read
     done: asyncio.Future[Detection]
 
 
 class BatchingDetector:
     """Runs a LayerDetector on one thread, a batch at a time.
 
+    chains      reads what cameras send; it is this detector's alone
     window_s    how long the first layer of a batch waits for others, seconds
     most        layers in a batch at the most
     queue_size  layers that may wait; more make `submit` wait
@@ -42,24 +45,34 @@ class BatchingDetector:
     def __init__(
         self,
         detector: LayerDetector,
+        chains: Chains,
         metrics: Metrics,
         *,
         window_s: float = 0.003,
         most: int = 16,
         queue_size: int = 256,
     ) -> None:
-        self._detector, self._metrics = detector, metrics
+        self._detector, self._chains, self._metrics = detector, chains, metrics
         self._window_s, self._most = window_s, most
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(queue_size)
+        self._turn = asyncio.Lock()  # a queue that was full lets late ones in first
 
-    async def submit(self, layer: bytes) -> Detection:
-        """The boxes of one layer.
+    async def submit(self, layer: Layer) -> Detection:
+        """The boxes of a camera's layer; those of one boot are to be submitted in their order.
 
         Raises CorruptStream or ModelMismatch: this layer will never have any; DecoderUnavailable:
         the detector failed, and may not fail the next time.
         """
-        waiting = _Waiting(layer, asyncio.get_running_loop().create_future())
-        await self._queue.put(waiting)
+        return await self._submit(partial(self._chains.read, layer))
+
+    async def submit_alone(self, data: bytes) -> Detection:
+        """The boxes of a layer that leans on none. Raises as `submit` does."""
+        return await self._submit(partial(self._detector.read, data))
+
+    async def _submit(self, read: _Read) -> Detection:
+        waiting = _Waiting(read, asyncio.get_running_loop().create_future())
+        async with self._turn:
+            await self._queue.put(waiting)
         return await waiting.done
 
     async def run(self) -> None:
@@ -69,7 +82,7 @@ class BatchingDetector:
             if not batch:
                 continue
             started = time.perf_counter()
-            answers = await self._answers([waiting.layer for waiting in batch])
+            answers = await self._answers([waiting.read for waiting in batch])
             self._metrics.detect_seconds.observe(time.perf_counter() - started)
             self._metrics.detect_batch_size.observe(len(batch))
             for waiting, answer in zip(batch, answers, strict=True):
@@ -83,7 +96,7 @@ class BatchingDetector:
             batch.append(self._queue.get_nowait())
         return [waiting for waiting in batch if not waiting.done.done()]  # its caller has left
 
-    async def _answers(self, layers: Sequence[bytes]) -> Sequence[Detection | GlimpseError]:
+    async def _answers(self, layers: Sequence[_Read]) -> Sequence[Detection | GlimpseError]:
         try:
             return await asyncio.to_thread(self._work, layers)
         except Exception:  # out of memory, say: the next batch may be luckier
@@ -91,13 +104,13 @@ class BatchingDetector:
             self._metrics.detect_failures.inc()
             return [DecoderUnavailable("the detector failed; its log says why")] * len(layers)
 
-    def _work(self, layers: Sequence[bytes]) -> list[Detection | GlimpseError]:
+    def _work(self, layers: Sequence[_Read]) -> list[Detection | GlimpseError]:
         """On the worker thread: one bad layer must not take its batch along."""
         answers: dict[int, Detection | GlimpseError] = {}
-        read: dict[int, tuple[Header, Integers]] = {}
+        read: dict[int, Coded] = {}
         for i, layer in enumerate(layers):
             try:
-                read[i] = self._detector.read(layer)
+                read[i] = layer()
             except (CorruptStream, ModelMismatch) as error:
                 answers[i] = error
         answers |= zip(read, self._detector.detect_read(list(read.values())), strict=True)

@@ -23,6 +23,15 @@ T = TypeVar("T")
 _PAGE_BYTES = 4096
 _APPLICATION_ID = 0x676C696D  # 'glim': tells our file from another program's
 
+_DISK_FAILS = frozenset(
+    {
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,  # the file system has become so
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_BUSY,  # another process holds it for longer than anybody here waits
+    }
+)
+
 
 class Database:
     """A SQLite file with one schema.
@@ -32,6 +41,7 @@ class Database:
     version    of the schema; a file of another version is refused, unless
     upgrades   has statements that lead from that version to the next one, and so on
     max_bytes  bound of the file without its write-ahead log; None: as far as the disk goes
+    read_only  change nothing: not what is in it, not its schema, not its name if it is corrupt
 
     Raises BadSettings if `path` cannot be a file of ours. Safe to use from any thread.
     """
@@ -44,6 +54,7 @@ class Database:
         version: int,
         upgrades: Mapping[int, str] | None = None,
         max_bytes: int | None = None,
+        read_only: bool = False,
     ) -> None:
         self.set_aside = 0
         self._path = path
@@ -51,6 +62,7 @@ class Database:
         self._version = version
         self._upgrades = upgrades or {}
         self._max_bytes = max_bytes
+        self._read_only = read_only
         self._lock = threading.Lock()
         self._db = self._open_or_set_aside()
 
@@ -58,7 +70,8 @@ class Database:
         """Run `work` in one transaction; what it wrote is on disk when this returns.
 
         `work` runs a second time, on an empty database, if the file turns out to be corrupt.
-        Raises StoreFull when the disk or `max_bytes` is exhausted; nothing of `work` stays then.
+        Raises StoreFull when the disk or `max_bytes` is exhausted, or the disk fails; nothing of
+        `work` stays then. Raises BadSettings for a corrupt file that is open for reading only.
         """
         with self._lock:
             try:
@@ -67,6 +80,7 @@ class Database:
             except sqlite3.DatabaseError as error:
                 if not _is_corrupt(error):
                     raise
+                self._check_writable(error)
             self._move_away()
             self._db = self._open()
             with self._transaction(write):
@@ -92,6 +106,8 @@ class Database:
         except sqlite3.DatabaseError as error:
             if _code(error) == sqlite3.SQLITE_FULL:
                 raise StoreFull(f"no room left in {self._path}") from error
+            if _code(error) in _DISK_FAILS:
+                raise StoreFull(f"{self._path}: {error}") from error
             raise
         finally:
             if self._db.in_transaction:  # SQLite ends some failed transactions by itself
@@ -103,15 +119,23 @@ class Database:
         except sqlite3.DatabaseError as error:
             if not _is_corrupt(error):
                 raise BadSettings(f"cannot open {self._path} as a database: {error}") from error
+            self._check_writable(error)
         self._move_away()
         return self._open()
 
+    def _check_writable(self, error: sqlite3.Error) -> None:
+        if self._read_only:
+            raise BadSettings(f"{self._path} cannot be read: {error}") from error
+
     def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        if not self._read_only:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        mode = "ro" if self._read_only else "rwc"
+        name = f"{self._path.absolute().as_uri()}?mode={mode}"
+        db = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(db)
-        except BaseException:
+        except BaseException:  # a KeyboardInterrupt too must leave no file open
             db.close()
             raise
         return db
@@ -125,6 +149,11 @@ class Database:
         steps = range(version, self._version)
         if objects and (version > self._version or not self._upgrades.keys() >= set(steps)):
             raise BadSettings(f"{self._path} has schema {version}, this is {self._version}")
+        if self._read_only:
+            if version != self._version:
+                hint = "the server brings it up when it starts"
+                raise BadSettings(f"{self._path} has schema {version}, not {self._version}: {hint}")
+            return
         db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")

@@ -13,7 +13,9 @@ from cloud.identity import Identities
 from cloud.metrics import Metrics
 from cloud.sightings import Sighting
 from cloud.status import errors_as_status
-from cloud.wire import MICROSECONDS, box_messages
+from cloud.wire import MICROSECONDS, box_messages, presence_messages
+from common.bitstream import is_inter
+from common.errors import BrokenChain
 from glimpse.v1 import detection_pb2, detection_pb2_grpc
 
 
@@ -37,7 +39,9 @@ class DetectionService(detection_pb2_grpc.DetectionServiceServicer):
     ) -> detection_pb2.DetectResponse:
         async with errors_as_status(context, self._metrics):
             self._identities.viewer(context)
-            detection = await self._detector.submit(request.layer)
+            if is_inter(request.layer):
+                raise BrokenChain("an inter layer says nothing without the layers before it")
+            detection = await self._detector.submit_alone(request.layer)
         header = detection.header
         return detection_pb2.DetectResponse(
             width=header.width,
@@ -46,6 +50,7 @@ class DetectionService(detection_pb2_grpc.DetectionServiceServicer):
             profile=header.profile,
             quality=header.quality,
             boxes=box_messages(detection.boxes, request.min_score),
+            presences=presence_messages(detection.presences, request.min_score),
         )
 
     async def Watch(  # noqa: N802 - the contract's name
@@ -78,5 +83,6 @@ def _watch_response(
         width=sighting.width,
         height=sighting.height,
         boxes=box_messages(sighting.boxes, min_score),
+        presences=presence_messages(sighting.presences, min_score),
         missed=missed,
     )

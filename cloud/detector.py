@@ -1,8 +1,10 @@
 """Machine layers -> boxes: entropy decode, inverse gain, detector, suppression. Synchronous.
 
-    bytes ──MachineCodec──> integers ──* inverse gain(quality)──> y_hat ──Detector──> boxes
+    bytes ──MachineCodec──> integers ──* inverse gain(quality)──┬─> y_hat ──Detector──> boxes
+                                                    recognise:  └─> s_hat ──Recogniser──> presences
 
-Layers of one latent size share a batch. No pixel is made on the way.
+Layers of one profile and size share a batch. No pixel is made on the way. Who reads inter layers
+knows the ones before them (cloud/chains.py).
 """
 
 from __future__ import annotations
@@ -17,20 +19,27 @@ from torch import Tensor
 
 from cloud.models.detector import select
 from cloud.weights import CloudWeights
-from common.bitstream import Header
+from common.bitstream import DETECT, Header, Kind, read_header
+from common.codec import Coded, MachineCodec
 from common.errors import ModelMismatch
 from common.geometry import working_size
-from common.types import Box
+from common.types import Box, Presence
 
 _FAR = 1e5  # beyond any picture, and far enough from float32's end to multiply two
 
 
 @dataclass(frozen=True)
 class Detection:
-    """header of the layer; boxes by falling score, in pixels of the source picture."""
+    """What a layer tells.
+
+    header     of the layer
+    boxes      by falling score, in pixels of the source picture; none from a recognise layer
+    presences  by falling score; none from a detect layer
+    """
 
     header: Header
     boxes: tuple[Box, ...]
+    presences: tuple[Presence, ...] = ()
 
 
 class LayerDetector:
@@ -55,39 +64,69 @@ class LayerDetector:
         """Class names in the detector's order."""
         return self._weights.manifest.labels
 
-    def detect(self, layer: bytes) -> Detection:
-        """One layer. Raises CorruptStream, ModelMismatch."""
-        return self.detect_read([self.read(layer)])[0]
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """Task profile names by their number in a header."""
+        return self._weights.manifest.profiles
 
-    def read(self, layer: bytes) -> tuple[Header, NDArray[np.int16]]:
-        """The layer's header and integers M h w. Raises CorruptStream, ModelMismatch."""
+    @property
+    def codec(self) -> MachineCodec:
+        return self._weights.codec
+
+    def detect(self, layer: bytes, last: Coded | None = None) -> Detection:
+        """One layer, as `read` takes it."""
+        return self.detect_read([self.read(layer, last)])[0]
+
+    def read(self, layer: bytes, last: Coded | None = None) -> Coded:
+        """What is in a layer; `last`, the layer before it, is for inter layers.
+
+        Raises CorruptStream, ModelMismatch.
+        """
         self.inspect(layer)
-        return self._weights.codec.decode(layer)
+        return self.codec.decode(layer, last)
 
     def inspect(self, layer: bytes) -> None:
-        """Judges a layer by its header and checksum. Raises CorruptStream, ModelMismatch."""
-        header, _ = self._weights.codec.open(layer)
-        if header.profile >= len(self._weights.log_inverse):
-            raise ModelMismatch(f"model {self.model} has no task profile {header.profile}")
+        """Judges a layer by itself, undecoded. Raises CorruptStream, ModelMismatch."""
+        if self.codec.inspect(layer) is Kind.MACHINE_INTRA:  # an inter layer has no profile
+            profile = read_header(layer).profile
+            if profile >= len(self._weights.log_inverse):
+                raise ModelMismatch(f"model {self.model} has no task profile {profile}")
 
-    def detect_read(
-        self, layers: Sequence[tuple[Header, NDArray[np.int16]]]
-    ) -> tuple[Detection, ...]:
-        """Layers already read, in the order given; those of one size run as one batch."""
-        sizes: dict[tuple[int, ...], list[int]] = {}
-        for i, (_, integers) in enumerate(layers):
-            sizes.setdefault(integers.shape, []).append(i)
+    def detect_read(self, layers: Sequence[Coded]) -> tuple[Detection, ...]:
+        """Layers already read, in the order given; those of one kind and size run as one batch."""
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for i, layer in enumerate(layers):
+            alike.setdefault((layer.header.profile, *layer.y.shape), []).append(i)
         found: dict[int, Detection] = {}
-        for members in sizes.values():
-            y_hat = torch.stack([self._y_hat(*layers[i]) for i in members])
+        for (profile, *_), members in alike.items():
+            headers = [layers[i].header for i in members]
+            y_hat = torch.stack([self._y_hat(layers[i].header, layers[i].y) for i in members])
+            look = self._detect if profile == DETECT else self._recognise
             with torch.inference_mode():
-                logits, boxes = self._weights.detector(
-                    y_hat.contiguous(memory_format=torch.channels_last)
-                )
-            for row, i in enumerate(members):
-                header = layers[i][0]
-                found[i] = Detection(header, self._boxes(header, logits[row], boxes[row]))
+                seen = look(headers, y_hat.contiguous(memory_format=torch.channels_last))
+            found |= zip(members, seen, strict=True)
         return tuple(found[i] for i in range(len(layers)))
+
+    def _detect(self, headers: Sequence[Header], y_hat: Tensor) -> list[Detection]:
+        logits, boxes = self._weights.detector(y_hat)
+        return [
+            Detection(header, self._boxes(header, *found))
+            for header, *found in zip(headers, logits, boxes, strict=True)
+        ]
+
+    def _recognise(self, headers: Sequence[Header], s_hat: Tensor) -> list[Detection]:
+        if self._weights.recogniser is None:
+            raise ModelMismatch(f"model {self.model} has no recogniser")
+        logits = self._weights.recogniser(s_hat).nan_to_num(nan=-_FAR, posinf=_FAR, neginf=-_FAR)
+        return [
+            Detection(header, (), self._presences(scores))
+            for header, scores in zip(headers, logits.sigmoid().tolist(), strict=True)
+        ]
+
+    def _presences(self, scores: Sequence[float]) -> tuple[Presence, ...]:
+        named = (Presence(*pair) for pair in zip(self.labels, scores, strict=True))
+        surest = sorted(named, key=lambda presence: -presence.score)
+        return tuple(presence for presence in surest if presence.score > self._min_score)
 
     def _y_hat(self, header: Header, integers: NDArray[np.int16]) -> Tensor:
         table = self._weights.log_inverse[header.profile]

@@ -12,8 +12,10 @@ process hold is bounded, whatever that camera does.
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
+from dataclasses import dataclass, replace
 
 import grpc
 import structlog
@@ -24,7 +26,8 @@ from cloud.intake import Intake
 from cloud.metrics import Metrics
 from cloud.status import errors_as_status
 from cloud.wire import from_request, to_response
-from common.errors import RemoteProtocolError
+from common.allowance import Allowance
+from common.errors import LimitReached, RemoteProtocolError
 from common.events import (
     Admit,
     ArmTimer,
@@ -52,24 +55,46 @@ log = structlog.get_logger()
 
 Context = grpc.aio.ServicerContext[ingest_pb2.StreamRequest, ingest_pb2.StreamResponse]
 
+_STREAMS_OF_ONE = 8  # a new one, the one that it replaces, and some that were lost on the way
+_YOUNGER = 0.2  # of the greatest age: streams that began together shall not end together
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What cameras may do.
+
+    cameras  connected at once
+    fps      layers a second of each, over time; None: any
+    """
+
+    cameras: int = 1000
+    fps: float | None = None
+
 
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     """The gRPC face of Intake; knows which stream speaks for which camera."""
 
     def __init__(
-        self, intake: Intake, identities: Identities, metrics: Metrics, policy: CloudPolicy
+        self,
+        intake: Intake,
+        identities: Identities,
+        metrics: Metrics,
+        policy: CloudPolicy,
+        limits: Limits,
     ) -> None:
-        self.intake, self.metrics, self.policy = intake, metrics, policy
+        self.intake, self.metrics, self.policy, self.limits = intake, metrics, policy, limits
         self.speaking: dict[str, _Stream] = {}
         self.streams: set[_Stream] = set()
         self.draining = False
         self._identities = identities
+        self._allowances: dict[str, Allowance] = {}  # one a camera that was ever here
 
     async def Stream(  # type: ignore[override]  # noqa: N802 - reads and writes by itself
         self, _: object, context: Context
     ) -> None:
         async with errors_as_status(context, self.metrics):
             identity = self._identities.camera(context)
+            self._check_room(identity.name)
             await _Stream(self, context, identity.name).run()
 
     def drain(self) -> None:
@@ -78,12 +103,28 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         for stream in tuple(self.streams):
             stream.give(Draining())
 
+    def allowance(self, camera: str) -> Allowance | None:
+        """What this camera may send, whichever stream it uses."""
+        if self.limits.fps is None:
+            return None
+        fresh = Allowance(self.limits.fps, self.policy.window)
+        return self._allowances.setdefault(camera, fresh)
+
+    def _check_room(self, camera: str) -> None:
+        """Raises LimitReached."""
+        own = sum(stream.identity == camera for stream in self.streams)
+        if own >= _STREAMS_OF_ONE:
+            raise LimitReached(f"{own} streams of {camera} are open")
+        others = {stream.identity for stream in self.streams} - {camera}
+        if len(others) >= self.limits.cameras:
+            raise LimitReached(f"{len(others)} cameras are connected, and no more may be")
+
 
 class _Stream:
     """One stream from Connected to Close."""
 
     def __init__(self, service: IngestService, context: Context, identity: str) -> None:
-        self._service, self._context, self._identity = service, context, identity
+        self._service, self._context, self.identity = service, context, identity
         self._name = secrets.token_hex(4)
         self._events: asyncio.Queue[CloudEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()  # stores and detections under way
@@ -97,7 +138,8 @@ class _Stream:
             service.intake.model_id,
             inspect=service.intake.inspect,
             identity=identity,
-            policy=service.policy,
+            allowance=service.allowance(identity),
+            policy=_jittered(service.policy),
         )
 
     def give(self, event: CloudEvent) -> None:
@@ -123,7 +165,7 @@ class _Stream:
             self._service.streams.discard(self)
             if self._service.speaking.get(self._session.camera) is self:
                 del self._service.speaking[self._session.camera]
-            log.info("camera gone", camera=self._identity, session=self._name, reason=self._ended)
+            log.info("camera gone", camera=self.identity, session=self._name, reason=self._ended)
         if self._fault:
             raise self._fault
 
@@ -194,3 +236,9 @@ class _Stream:
         for result in message.frames if isinstance(message, Results) else ():
             if result.outcome is Outcome.REFUSED:
                 self._service.metrics.layers.labels(self._session.camera, "refused").inc()
+
+
+def _jittered(policy: CloudPolicy) -> CloudPolicy:
+    if policy.max_age is None:
+        return policy
+    return replace(policy, max_age=policy.max_age * (1 - _YOUNGER * random.random()))

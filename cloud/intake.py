@@ -138,8 +138,7 @@ class Intake:
                 outcome = (await stored)[index]
             except StoreFull:
                 return
-            boxes = look.detection.boxes if look.detection else None
-            tell(Detected(layer.frame, boxes, look.reason))
+            tell(_detected(layer, look))
             if outcome is Outcome.DUPLICATE:
                 return
             if look.detection is not None:
@@ -155,8 +154,8 @@ class Intake:
 
     async def _look(self, layer: Layer) -> Look:
         try:
-            return Look(await self._detector.submit(layer.data))
-        except (CorruptStream, ModelMismatch) as error:  # its checksum is right, its body is not
+            return Look(await self._detector.submit(layer))
+        except (CorruptStream, ModelMismatch) as error:  # its body is wrong, or its chain broken
             return Look(None, str(error))
         except GlimpseError as error:
             return Look(None, str(error), is_final=False)
@@ -166,15 +165,23 @@ class Intake:
         if not look.is_final:
             return False
         if look.detection is not None:
-            found = Found(layer.frame, look.detection.boxes, self._model)
+            seen = look.detection
+            found = Found(layer.frame, seen.boxes, self._model, seen.header, seen.presences)
         else:
             found = Found(layer.frame, (), UNREADABLE + look.reason)
+            self._metrics.unreadable_layers.labels(layer.frame.camera).inc()
         try:
             await self._writer.put_boxes(found)
         except StoreFull as error:
             log.warning("boxes not kept", frame=str(layer.frame), reason=str(error))
             return False
         return True
+
+
+def _detected(layer: Layer, look: Look) -> Detected:
+    if look.detection is None:
+        return Detected(layer.frame, None, look.reason if look.is_final else "")
+    return Detected(layer.frame, look.detection.boxes, "", look.detection.presences)
 
 
 def _sighting(layer: Layer, detection: Detection) -> Sighting:
@@ -186,4 +193,5 @@ def _sighting(layer: Layer, detection: Detection) -> Sighting:
         header.width,
         header.height,
         detection.boxes,
+        detection.presences,
     )

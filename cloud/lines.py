@@ -10,30 +10,33 @@ from typing import TYPE_CHECKING
 
 import glimpse
 from cloud.sightings import UNREADABLE
-from common.types import Box
+from common.types import Box, Presence
 
 if TYPE_CHECKING:
     from cloud.store import StoredFrame
 
 AnyBox = Box | glimpse.Box
+AnyPresence = Presence | glimpse.Presence
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What is in a layer: pixels of the source picture, the model by name, boxes."""
+    """What is in a layer: pixels of the source picture, the model by name, boxes or presences."""
 
     width: int
     height: int
     model: str
     boxes: tuple[Box, ...]
+    presences: tuple[AnyPresence, ...] = ()
 
 
-def in_view(boxes: Sequence[AnyBox]) -> str:
-    """'3 person, 1 car', or 'nothing in view'."""
+def in_view(boxes: Sequence[AnyBox], presences: Sequence[AnyPresence] = ()) -> str:
+    """'3 person, 1 car', 'person, car' where nobody counted, or 'nothing in view'."""
     counts: dict[str, int] = {}
     for box in boxes:
         counts[box.label] = counts.get(box.label, 0) + 1
-    return ", ".join(f"{n} {label}" for label, n in counts.items()) or "nothing in view"
+    seen = [f"{n} {label}" for label, n in counts.items()]
+    return ", ".join([*seen, *(one.label for one in presences)]) or "nothing in view"
 
 
 def moment(seconds: float) -> str:
@@ -48,15 +51,18 @@ def moment(seconds: float) -> str:
 def layer_json(file: Path, size: int, looked: Looked) -> dict[str, object]:
     """size: of the layer in bytes."""
     about = {"file": str(file), "width": looked.width, "height": looked.height}
-    return about | {"bytes": size, "model": looked.model, "boxes": _boxes_json(looked.boxes)}
+    about |= {"bytes": size, "model": looked.model}
+    return about | seen_json(looked.boxes, looked.presences)
 
 
 def layer_lines(file: Path, size: int, looked: Looked) -> str:
-    """One line, and one more for each box."""
-    lines = [f"{file}  {looked.width}x{looked.height}  {size} B  {in_view(looked.boxes)}"]
+    """One line, and one more for each box and presence."""
+    seen = in_view(looked.boxes, looked.presences)
+    lines = [f"{file}  {looked.width}x{looked.height}  {size} B  {seen}"]
     for b in looked.boxes:
         corners = f"{b.x1:6.0f} {b.y1:6.0f} {b.x2:6.0f} {b.y2:6.0f}"
         lines.append(f"  {b.label:<11}{b.score:5.0%}  {corners}")
+    lines += [f"  {p.label:<11}{p.score:5.0%}" for p in looked.presences]
     return "\n".join(lines)
 
 
@@ -75,6 +81,7 @@ def as_frame(stored: StoredFrame) -> glimpse.Frame:
         detector="" if fault else stored.model,
         fault=stored.model.removeprefix(UNREADABLE) if fault else "",
         pinned=stored.pinned,
+        presences=tuple(glimpse.Presence(*astuple(one)) for one in stored.presences),
     )
 
 
@@ -86,7 +93,7 @@ def frame_json(f: glimpse.Frame) -> dict[str, object]:
         "seq": f.frame.seq,
         "captured_at": moment(f.captured_at),
         "bytes": f.layer_bytes,
-        "boxes": None if f.boxes is None else _boxes_json(f.boxes),
+        **seen_json(f.boxes, f.presences),
         "model": f.detector,
         "fault": f.fault,
         "pinned": f.pinned,
@@ -99,7 +106,7 @@ def frame_line(f: glimpse.Frame) -> str:
     elif f.boxes is None:
         seen = "not looked at yet"
     else:
-        seen = in_view(f.boxes)
+        seen = in_view(f.boxes, f.presences)
     pinned = "  (pinned)" if f.pinned else ""
     return f"{moment(f.captured_at)}  {f.frame}  {f.layer_bytes} B  {seen}{pinned}"
 
@@ -113,7 +120,7 @@ def watched_json(s: glimpse.Sighting) -> dict[str, object]:
         "bytes": s.layer_bytes,
         "width": s.width,
         "height": s.height,
-        "boxes": _boxes_json(s.boxes),
+        **seen_json(s.boxes, s.presences),
         "missed": s.missed,
         "reconnects": s.reconnects,
     }
@@ -125,10 +132,21 @@ def watched_line(s: glimpse.Sighting) -> str:
     at = whole.partition("T")[2].partition("+")[0] or whole
     missed = f"  ({s.missed} frames missed before)" if s.missed else ""
     lost = "  (connected again)" if s.reconnects else ""
-    return f"{at}  {s.camera} {s.frame.seq}  {s.layer_bytes} B  {in_view(s.boxes)}{missed}{lost}"
+    seen = in_view(s.boxes, s.presences)
+    return f"{at}  {s.camera} {s.frame.seq}  {s.layer_bytes} B  {seen}{missed}{lost}"
 
 
-def _boxes_json(boxes: Sequence[AnyBox]) -> list[dict[str, object]]:
+def seen_json(
+    boxes: Sequence[AnyBox] | None, presences: Sequence[AnyPresence]
+) -> dict[str, object]:
+    """boxes and presences; boxes null for None."""
+    return {
+        "boxes": None if boxes is None else boxes_json(boxes),
+        "presences": [{"label": p.label, "score": round(p.score, 4)} for p in presences],
+    }
+
+
+def boxes_json(boxes: Sequence[AnyBox]) -> list[dict[str, object]]:
     """To a tenth of a pixel and a hundredth of a percent: more is noise."""
     return [
         {

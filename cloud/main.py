@@ -22,6 +22,7 @@ import typer
 from common.errors import (
     BadPicture,
     BadSettings,
+    BrokenChain,
     CorruptStream,
     GlimpseError,
     ModelMismatch,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from cloud.lines import Looked
     from cloud.remote import Login
     from cloud.store_sqlite import SqliteFrameStore
+    from common.codec import Coded
     from glimpse import Frame
 
 app = typer.Typer(
@@ -46,10 +48,14 @@ app = typer.Typer(
     help="The cloud side of glimpse: takes cameras' machine layers, stores them, detects on them.",
 )
 
+events_app = typer.Typer(help="Events: rules, webhooks, MQTT.", no_args_is_help=True)
+app.add_typer(events_app, name="events")
+
 EXIT_CODES: dict[type[GlimpseError], int] = {
     BadSettings: 2,
     BadPicture: 3,
     CorruptStream: 3,
+    BrokenChain: 3,
     ModelMismatch: 3,
     NotStored: 3,
     Unreachable: 4,
@@ -75,6 +81,9 @@ def serve(
     metrics_listen: Annotated[
         str | None, typer.Option(help="HOST:PORT of /metrics; '' for none.")
     ] = None,
+    web_listen: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the viewer page; '' for none.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder for store, certificates, tokens.")
     ] = None,
@@ -88,12 +97,25 @@ def serve(
     from cloud.settings import read_settings
 
     settings = read_settings(
-        listen=listen, metrics_listen=metrics_listen, data=data, weights=weights,
-        insecure=insecure or None,
+        listen=listen, metrics_listen=metrics_listen, web_listen=web_listen, data=data,
+        weights=weights, insecure=insecure or None,
     )  # fmt: skip
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     structlog.get_logger().info("settings", **settings.model_dump(mode="json"))
     asyncio.run(run(settings))
+
+
+@events_app.command(name="check")
+def check_events(
+    file: Annotated[Path, typer.Argument(help="YAML file with rules, webhooks and MQTT.")],
+) -> None:
+    """Say what goes where by this file, or what is wrong with it (exit code 2)."""
+    from cloud.events_config import read_events
+    from cloud.events_out import check_files
+
+    config = read_events(file)
+    check_files(config)
+    typer.echo("\n".join(config.lines()))
 
 
 @app.command()
@@ -115,22 +137,54 @@ def token(
 
 @app.command()
 def certificates(
-    hosts: Annotated[list[str], typer.Argument(help="Names and addresses of the server.")],
+    hosts: Annotated[
+        list[str] | None, typer.Argument(help="Names and addresses of the server.")
+    ] = None,
+    camera: Annotated[
+        list[str] | None, typer.Option(help="One for this camera as well; may be repeated.")
+    ] = None,
+    withdraw: Annotated[
+        list[Path] | None, typer.Option(help="A camera's certificate that is worth nothing now.")
+    ] = None,
     data: Data = Path("data"),
 ) -> None:
-    """Make development certificates for these hosts in DATA/tls."""
-    from cloud.certificates import make_certificates
-    from cloud.folder import data_files
+    """Make certificates in DATA/tls: for a server of these hosts, for cameras, or for both.
 
-    folder = data_files(data)[2].authority.parent
-    files = make_certificates(folder, hosts, datetime.datetime.now(datetime.UTC))
-    typer.echo(f"cameras and viewers trust {files.authority}")
+    A running server takes the new ones by itself. With a certificate of its own a camera needs no
+    token on the port of `mtls_listen`.
+    """
+    from cloud.certificates import make_camera_certificate, make_certificates
+    from cloud.folder import data_files
+    from cloud.identity import Identities
+    from cloud.shown import read_certificate
+
+    if not (hosts or camera or withdraw):
+        raise BadSettings("certificates: for which hosts, or which --camera?")
+    now = datetime.datetime.now(datetime.UTC)
+    _, tokens, files = data_files(data)
+    folder = files.authority.parent
+    if hosts:
+        make_certificates(folder, hosts, now)
+        typer.echo(f"cameras and viewers trust {files.authority}")
+    for name in camera or ():
+        made = make_camera_certificate(folder, name, now)
+        typer.echo(f"camera {name} shows {made.certificate} with {made.key}")
+    for path in withdraw or ():
+        try:
+            name = Identities(tokens).withdraw(read_certificate(path.read_bytes()))
+        except Unauthenticated as error:
+            raise BadSettings(f"{path}: {error}") from error
+        typer.echo(f"camera {name} is not let in with {path} any more")
 
 
 @app.command()
 def detect(
     files: Annotated[
-        list[Path], typer.Argument(help="Machine layers, as `glimpse-edge encode` writes them.")
+        list[Path],
+        typer.Argument(
+            help="Machine layers, as `glimpse-edge encode` writes them; each inter layer after the "
+            "one that it leans on."
+        ),
     ],
     as_json: Json = False,
     draw: Annotated[Path | None, typer.Option(help="Folder for pictures with the boxes.")] = None,
@@ -147,7 +201,7 @@ def detect(
     token_file: TokenFile = None,
     insecure: Insecure = False,
 ) -> None:
-    """Boxes of machine layers at hand: by the weights at hand, or by a server's."""
+    """Boxes of machine layers at hand, or what is in view: by the weights at hand or a server's."""
     from cloud.lines import layer_json, layer_lines
 
     if photo is not None and (len(files) != 1 or draw is None):
@@ -233,7 +287,7 @@ def frames(
     with contextlib.ExitStack() as stack:
         found: Iterable[Frame]
         if server is None:
-            store = stack.enter_context(_store(data))
+            store = stack.enter_context(_store(data, read_only=True))
             found = map(
                 as_frame,
                 store.frames(camera=camera, label=label, since=first, until=end, limit=limit),
@@ -272,14 +326,14 @@ def _unix(moment: Moment) -> float | None:
 
 
 @contextlib.contextmanager
-def _store(data: Path) -> Iterator[SqliteFrameStore]:
+def _store(data: Path, *, read_only: bool = False) -> Iterator[SqliteFrameStore]:
     from cloud.folder import data_files
     from cloud.store_sqlite import SqliteFrameStore
 
     path = data_files(data)[0]
     if not path.exists():
         raise BadSettings(f"{path}: no store here")
-    with contextlib.closing(SqliteFrameStore(path)) as store:
+    with contextlib.closing(SqliteFrameStore(path, read_only=read_only)) as store:
         yield store
 
 
@@ -291,10 +345,16 @@ def _looking_here(weights: Path | None, min_score: float) -> Iterator[Callable[[
 
     detector = LayerDetector(load_weights(weights or DEFAULT_WEIGHTS), min_score=min_score)
 
+    last: Coded | None = None
+
     def look(layer: bytes) -> Looked:
-        detection = detector.detect(layer)
+        nonlocal last
+        last = detector.read(layer, last)
+        [detection] = detector.detect_read([last])
         header = detection.header
-        return Looked(header.width, header.height, detector.model, detection.boxes)
+        return Looked(
+            header.width, header.height, detector.model, detection.boxes, detection.presences
+        )
 
     yield look
 
@@ -309,7 +369,8 @@ def _looking_there(login: Login, min_score: float) -> Iterator[Callable[[bytes],
         def look(layer: bytes) -> Looked:
             with errors_as_ours():
                 seen = client.detect(layer, min_score=min_score)
-            return Looked(seen.width, seen.height, f"{seen.model_id:04x}", our_boxes(seen.boxes))
+            model, boxes = f"{seen.model_id:04x}", our_boxes(seen.boxes)
+            return Looked(seen.width, seen.height, model, boxes, seen.presences)
 
         yield look
 

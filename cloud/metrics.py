@@ -51,6 +51,18 @@ class Metrics:
             "Batches that the detector could not finish; their layers have no boxes yet.",
             registry=registry,
         )
+        self.chain_loads = Counter(
+            "glimpse_chain_loads",
+            "Chains of layers read from the store again: after a restart, for layers that come "
+            "again, or because chain_bytes is too little for so many cameras.",
+            registry=registry,
+        )
+        self.unreadable_layers = Counter(
+            "glimpse_unreadable_layers",
+            "Stored layers that no detector can read: damaged, or what they lean on is missing.",
+            ["camera"],
+            registry=registry,
+        )
         self.store_failures = Counter(
             "glimpse_store_failures",
             "Commits that failed, for want of room or otherwise; nothing of them was acked.",
@@ -73,7 +85,49 @@ class Metrics:
             "Bytes of the store's file that hold something.",
             registry=registry,
         )
-        self.viewers = Gauge("glimpse_viewers", "Watch calls that are open.", registry=registry)
+        self.viewers = Gauge(
+            "glimpse_viewers", "Watch calls and pages that are open.", registry=registry
+        )
+        self.certificate_expiry = Gauge(
+            "glimpse_certificate_expiry_seconds",
+            "Until a certificate expires: server, cameras_authority, or that of a camera.",
+            ["certificate"],
+            registry=registry,
+        )
+        self.events = Counter(
+            "glimpse_events",
+            "What rules said: things that appeared, or are gone.",
+            ["rule", "change"],
+            registry=registry,
+        )
+        self.events_missed = Counter(
+            "glimpse_events_missed",
+            "Frames that no rule saw, and messages that did not get into the outbox.",
+            registry=registry,
+        )
+        self.webhooks = Counter(
+            "glimpse_webhooks",
+            "Messages by what became of them: delivered, failed (and tried again), dropped (the "
+            "receiver will not have it, or was away for too long), overflowed (a full queue).",
+            ["webhook", "outcome"],
+            registry=registry,
+        )
+        self.webhook_queue = Gauge(
+            "glimpse_webhook_queue", "Messages that wait.", ["webhook"], registry=registry
+        )
+        self.mqtt_connected = Gauge(
+            "glimpse_mqtt_connected", "1: the MQTT broker has us.", registry=registry
+        )
+        self.mqtt_dropped = Counter(
+            "glimpse_mqtt_dropped",
+            "Events that the broker did not get: it was away for too long.",
+            registry=registry,
+        )
+        self.failed_logins = Counter(
+            "glimpse_failed_logins",
+            "Calls whose token or certificate was not known.",
+            registry=registry,
+        )
         self.refused_calls = Counter(
             "glimpse_refused_calls",
             "Calls refused before they were served, by gRPC status.",

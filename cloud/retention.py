@@ -1,9 +1,10 @@
 """Retention: what is too old, or too much, leaves the store, first in first out.
 
 A frame's age counts from when it was stored here, so a camera's wrong clock, or a week of catching
-up, never makes an acked frame vanish at once. Pinned frames stay, and count as room. Between two
-batches the store belongs to the cameras for as long as the batch took: while a million frames
-leave, an ack waits for one batch at the most.
+up, never makes an acked frame vanish at once. A frame takes those along that lean on it: a chain
+goes as a whole, with its oldest. Pinned frames stay, with all that they lean on, and count as room.
+Between two batches the store belongs to the cameras for as long as the batch took: while a million
+frames leave, an ack waits for one batch at the most.
 """
 
 from __future__ import annotations

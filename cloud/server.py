@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import datetime
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,21 +22,36 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from grpc_health.v1.health import aio as health  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry, start_http_server
 
+from cloud.addresses import listens_here_only
+from cloud.alone import Alone
 from cloud.archive import ArchiveService
+from cloud.attempts import Attempts
+from cloud.audit import Audit
 from cloud.batching import BatchingDetector
 from cloud.bus import Bus
-from cloud.certificates import CertificateFiles, make_certificates
+from cloud.certificates import make_certificates
+from cloud.chains import Chains
 from cloud.detection import DetectionService
 from cloud.detector import LayerDetector
+from cloud.events_config import read_events
+from cloud.events_out import EventsOut
+from cloud.expiry import Expiries
 from cloud.folder import data_files
 from cloud.identity import Identities
-from cloud.ingest import IngestService
+from cloud.ingest import IngestService, Limits
 from cloud.intake import Intake
+from cloud.listening import open_ports
+from cloud.logins import Logins
 from cloud.metrics import Metrics
 from cloud.retention import Retention
 from cloud.settings import CloudSettings
 from cloud.sightings import Sighting
+from cloud.store import FrameStore
 from cloud.store_sqlite import SqliteFrameStore
+from cloud.web.app import About, make_app
+from cloud.web.live import Live
+from cloud.web.serving import WebServer
+from cloud.web.sessions import Sessions
 from cloud.weights import load_weights
 from cloud.writer import StoreWriter
 from common.errors import BadSettings
@@ -52,7 +67,6 @@ SERVICES = (
     "glimpse.v1.ArchiveService",
 )
 _OPTIONS = (
-    ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
@@ -63,10 +77,12 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that serves. port: gRPC's; metrics_port: 0 if there is no such page."""
+    """A server that serves. port: gRPC's; the other ports: 0 where there is none."""
 
     port: int
+    mtls_port: int
     metrics_port: int
+    web_port: int
     metrics: Metrics
     ingest: IngestService
     bus: Bus[Sighting]
@@ -96,8 +112,9 @@ async def serve(settings: CloudSettings) -> None:
     with _signals_to(stop.set) as default:
         async with running(settings) as server:
             log.info(
-                "serving", port=server.port, data=str(settings.data), tls=not settings.insecure
-            )
+                "serving", port=server.port, mtls_port=server.mtls_port, web_port=server.web_port,
+                data=str(settings.data), tls=not settings.insecure,
+            )  # fmt: skip
             await stop.wait()
             default()  # a second signal does not wait for anybody
             log.info("draining")
@@ -129,8 +146,12 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
     an ExceptionGroup: a server that cannot store must not look alive.
     """
     store_path, tokens, certificates = data_files(settings.data)
-    identities = Identities(tokens)
     metrics = Metrics(CollectorRegistry())
+    expiries = Expiries(metrics, warn_s=settings.certificate_warning_days * 86_400)
+    attempts = Attempts(free=settings.failed_logins, most_s=settings.login_pause_s)
+    logins = Logins(attempts, metrics)
+    identities = Identities(tokens, logins=logins, saw=expiries.saw)
+    audit = Audit(settings.audit or settings.data / "audit.jsonl")
     layers = LayerDetector(
         load_weights(settings.weights, max_side=settings.max_side),
         threads=settings.threads,
@@ -140,9 +161,14 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
         store = SqliteFrameStore(store_path, max_bytes=settings.max_store_bytes)
         stack.callback(store.close)
         writer = StoreWriter(store, metrics)
+        chains = Chains(
+            layers.read, store.chain, metrics,
+            max_bytes=settings.chain_bytes if layers.codec.entropy.codes_inter else 0,
+        )  # fmt: skip
         detector = BatchingDetector(
-            layers, metrics, window_s=settings.batch_window_ms / 1000, most=settings.batch
+            layers, chains, metrics, window_s=settings.batch_window_ms / 1000, most=settings.batch
         )
+        alone = Alone(store, layers.codec)
         retention = Retention(
             store, metrics, keep_days=settings.keep_days, keep_bytes=settings.keep_bytes
         )
@@ -151,30 +177,47 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
             store, writer, detector, bus, metrics,
             model_id=layers.model_id, model=layers.model, inspect=layers.inspect,
         )  # fmt: skip
-        policy = CloudPolicy(window=settings.credits, max_layer_bytes=settings.max_layer_bytes)
-        ingest = IngestService(intake, identities, metrics, policy)
+        policy = CloudPolicy(
+            window=settings.credits,
+            max_layer_bytes=settings.max_layer_bytes,
+            max_age=settings.max_stream_age_s or None,
+        )
+        limits = Limits(settings.max_cameras, settings.max_fps or None)
+        ingest = IngestService(intake, identities, metrics, policy, limits)
         checks = health.HealthServicer()
-        server = grpc.aio.server(options=_OPTIONS)
+        longest = ("grpc.max_receive_message_length", settings.max_message_bytes)
+        server = grpc.aio.server(options=(*_OPTIONS, longest))
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
         detection_pb2_grpc.add_DetectionServiceServicer_to_server(
             DetectionService(detector, bus, identities, metrics), server
         )
         archive_pb2_grpc.add_ArchiveServiceServicer_to_server(
-            ArchiveService(store, identities, metrics), server
+            ArchiveService(store, alone, identities, metrics, audit), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-        port = _bind(server, settings, certificates)
+        ports = open_ports(server, settings, certificates, expiries.saw)
         metrics_port = stack.enter_context(_metrics_page(settings.metrics_listen, metrics))
-        await stack.enter_async_context(
-            _working(writer.run(), detector.run(), intake.catch_up(), retention.run())
-        )
+        live = Live(bus, store, identities, metrics, ingest.speaking)
+        about = About(layers.model, layers.labels, layers.profiles, settings.keep_days)
+        web = _web(settings, live, store, alone, identities, logins, audit, metrics, about)
+        events = _events(settings, bus, store, layers.labels, ingest, metrics)
+        works = [writer.run(), detector.run(), intake.catch_up(), retention.run(), expiries.run()]
+        if web:
+            stack.enter_context(web)
+            works += [live.run(), web.run()]
+        if events:
+            stack.callback(events.close)
+            works.append(events.run())
+        await stack.enter_async_context(_working(*works))
         stack.push_async_callback(intake.finish, 0)
         stack.push_async_callback(server.stop, 0)
         await server.start()
         for service in SERVICES:
             await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
 
-        yield Running(port, metrics_port, metrics, ingest, bus)
+        yield Running(
+            ports.main, ports.mtls, metrics_port, web.port if web else 0, metrics, ingest, bus
+        )
 
         await checks.enter_graceful_shutdown()
         ingest.drain()
@@ -195,18 +238,43 @@ async def _working(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
                 task.cancel()
 
 
-def _bind(server: grpc.aio.Server, settings: CloudSettings, files: CertificateFiles) -> int:
-    if not settings.listen.rpartition(":")[0]:
-        raise BadSettings(f"listen: {settings.listen!r} is not HOST:PORT")
-    try:
-        if settings.insecure:
-            return server.add_insecure_port(settings.listen)
-        pair = (files.key.read_bytes(), files.certificate.read_bytes())
-        return server.add_secure_port(settings.listen, grpc.ssl_server_credentials([pair]))
-    except RuntimeError as error:
-        raise BadSettings(f"cannot listen on {settings.listen}: in use, or not ours") from error
-    except OSError as error:
-        raise BadSettings(f"{error.filename}: {error.strerror}") from error
+def _events(
+    settings: CloudSettings,
+    bus: Bus[Sighting],
+    store: FrameStore,
+    labels: Sequence[str],
+    ingest: IngestService,
+    metrics: Metrics,
+) -> EventsOut | None:
+    if settings.events is None:
+        return None
+    return EventsOut(
+        read_events(settings.events), bus, settings.data / "outbox.sqlite3", metrics,
+        labels=labels, cameras=lambda: ingest.speaking,
+        known=[camera.camera for camera in store.cameras()],
+    )  # fmt: skip
+
+
+def _web(
+    settings: CloudSettings,
+    live: Live,
+    store: FrameStore,
+    alone: Alone,
+    identities: Identities,
+    logins: Logins,
+    audit: Audit,
+    metrics: Metrics,
+    about: About,
+) -> WebServer | None:
+    """The viewer page, with the certificate that gRPC has."""
+    if not settings.web_listen:
+        return None
+    sessions = Sessions(settings.data / "sessions", identities)
+    app = make_app(live, store, alone, sessions, logins, audit, metrics, about)
+    if settings.insecure and not listens_here_only(settings.web_listen):
+        log.warning("plaintext: others can read tokens", web_listen=settings.web_listen)
+    certificates = None if settings.insecure else data_files(settings.data)[2]
+    return WebServer(app, settings.web_listen, certificates)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cloud.weights import DEFAULT_WEIGHTS
 from common.errors import BadSettings
 
+_MESSAGE_ROOM = 16 << 10  # beside the layers of a message: their names and times
+
 
 class CloudSettings(BaseSettings):
     """Each field is also an environment variable: GLIMPSE_CLOUD_ and the name in capitals."""
@@ -23,9 +25,25 @@ class CloudSettings(BaseSettings):
     metrics_listen: str = Field(
         "127.0.0.1:9464", description="HOST:PORT for /metrics over HTTP; empty: none."
     )
+    web_listen: str = Field(
+        "127.0.0.1:8080", description="HOST:PORT of the viewer page, over TLS; empty: none."
+    )
     data: Path = Field(Path("data"), description="Folder for the store, certificates and tokens.")
     weights: Path = Field(DEFAULT_WEIGHTS, description="Weights folder with its manifest.json.")
     insecure: bool = Field(False, description="Plaintext on any address; without it on none.")
+    mtls_listen: str = Field(
+        "",
+        description="HOST:PORT for gRPC with cameras that show a certificate of their own and need "
+        "no token; empty: none.",
+    )
+    cameras_ca: Path | None = Field(
+        None,
+        description="PEM file of whoever signs cameras' certificates; none: that of `glimpse-cloud "
+        "certificates --camera`, DATA/tls/cameras-ca.pem.",
+    )
+    certificate_warning_days: float = Field(
+        21.0, ge=0, le=365, description="Days before a certificate expires from which on it warns."
+    )
     threads: int = Field(2, ge=1, le=256, description="CPU threads of the detector.")
     min_score: float = Field(0.3, ge=0, le=1, description="Boxes with a lower score are left out.")
     batch: int = Field(16, ge=1, le=256, description="Layers in one detector batch at the most.")
@@ -37,6 +55,13 @@ class CloudSettings(BaseSettings):
     )
     max_side: int = Field(
         1920, ge=32, le=4096, description="Longest side of a working picture, in pixels."
+    )
+    chain_bytes: int = Field(
+        256 << 20,
+        ge=1 << 26,
+        le=1 << 40,
+        description="Memory for the integers of cameras' last layers, which inter layers lean on: "
+        "some 300 kB a camera at a side of 640.",
     )
     max_layer_bytes: int = Field(
         65536, ge=256, le=1 << 20, description="A longer layer is refused."
@@ -52,7 +77,56 @@ class CloudSettings(BaseSettings):
         ge=1 << 20,
         description="Above so many bytes in the store its oldest frames expire; none: never.",
     )
+    max_cameras: int = Field(
+        1000, ge=1, le=100_000, description="Cameras that are connected at once."
+    )
+    max_fps: float = Field(
+        120.0,
+        ge=0,
+        le=10_000,
+        description="Layers a second of one camera, over time; more wait in its spool; 0: any.",
+    )
+    max_message_bytes: int = Field(
+        4 << 20, ge=1 << 17, le=64 << 20, description="Longest message that is taken in a call."
+    )
+    max_stream_age_s: float = Field(
+        4 * 3600.0,
+        ge=0,
+        le=31 * 86_400,
+        description="A camera's stream is opened anew when it is so old, or a fifth younger, by "
+        "chance; 0: never.",
+    )
+    failed_logins: int = Field(
+        10,
+        ge=1,
+        le=1_000_000,
+        description="Failed logins from one address after which it is sent away: for 1 s, 2 s, "
+        "4 s, ... Callers that came in from there before are not.",
+    )
+    login_pause_s: float = Field(
+        300.0, ge=1, le=86_400, description="For how long an address is sent away at the most."
+    )
+    audit: Path | None = Field(
+        None,
+        description="File that gets a line for each layer that a viewer reads; none: "
+        "DATA/audit.jsonl.",
+    )
+    events: Path | None = Field(
+        None, description="YAML file with rules, webhooks and MQTT; none: no events go out."
+    )
     drain_s: float = Field(10.0, ge=0, le=300, description="Patience with open calls at shutdown.")
+
+    @model_validator(mode="after")
+    def _a_message_holds_a_layer(self) -> CloudSettings:
+        if self.max_message_bytes < self.max_layer_bytes + _MESSAGE_ROOM:
+            raise ValueError(f"max_message_bytes: at least max_layer_bytes and {_MESSAGE_ROOM}")
+        return self
+
+    @model_validator(mode="after")
+    def _no_certificates_in_plaintext(self) -> CloudSettings:
+        if self.insecure and self.mtls_listen:
+            raise ValueError("mtls_listen: excludes insecure")
+        return self
 
     @model_validator(mode="after")
     def _expires_before_it_is_full(self) -> CloudSettings:

@@ -10,9 +10,11 @@ import grpc
 
 from cloud.metrics import Metrics
 from common.errors import (
+    BrokenChain,
     CorruptStream,
     DecoderUnavailable,
     GlimpseError,
+    LimitReached,
     ModelMismatch,
     NotStored,
     PermissionDenied,
@@ -23,9 +25,11 @@ from common.errors import (
 
 STATUS: dict[type[GlimpseError], grpc.StatusCode] = {
     CorruptStream: grpc.StatusCode.INVALID_ARGUMENT,
+    BrokenChain: grpc.StatusCode.INVALID_ARGUMENT,
     RemoteProtocolError: grpc.StatusCode.INVALID_ARGUMENT,
     ModelMismatch: grpc.StatusCode.FAILED_PRECONDITION,
     StoreFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotStored: grpc.StatusCode.NOT_FOUND,
     DecoderUnavailable: grpc.StatusCode.UNAVAILABLE,
     Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,

@@ -1,7 +1,7 @@
 """Where the cloud keeps what cameras sent: machine layers and the boxes found in them.
 
-One contract, two bodies: `MemoryFrameStore` here, for tests; the one for use is in
-cloud/store_sqlite.py. The store is the only thing that an ack stands on, so `put` returns after
+One contract, two bodies: that for use is in cloud/store_sqlite.py, that for tests in
+cloud/store_memory.py. The store is the only thing that an ack stands on, so `put` returns after
 the bytes are on disk, and not before:
 
     layers in -> put(layers) -> ack -> detect -> put_boxes(frame, boxes, model)
@@ -11,23 +11,28 @@ A frame is stored exactly once: (camera, boot, seq) is its key, and a layer that
 DUPLICATE whatever its bytes are. A frame without boxes was stored but not yet detected; a frame
 with an empty tuple of boxes was detected, and nothing was there.
 
+Layers of one camera and boot are chains, in the order of seq: an intra layer, and the inter layers
+that lean on it, each through the one before. `chain` says what stands before a frame.
+
 What is old goes by `expire`, a bounded batch at a time, unless it is pinned (cloud/retention.py).
 "Old" means stored long ago by this machine's clock: a camera whose clock is wrong must neither lose
-what was just acked nor fill the disk for ever.
+what was just acked nor fill the disk for ever. What leans on a layer goes with it, and what a
+pinned frame leans on stays as long as that one does.
 """
 
 from __future__ import annotations
 
 import enum
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
 
-from common.errors import StoreFull
-from common.types import Box, FrameId, Layer
+from common import bitstream
+from common.bitstream import Header
+from common.errors import CorruptStream
+from common.types import Box, FrameId, Layer, Presence
+
+Seen = TypeVar("Seen", Box, Presence)
 
 
 class Outcome(enum.Enum):
@@ -50,10 +55,12 @@ class StoredFrame:
 
     captured_at  seconds since 1970-01-01 UTC, by the camera's clock
     boxes        None: not detected yet; (): detected, nothing found; highest score first
+    presences    of a recognise layer, in place of boxes; highest score first
     model        which detector found the boxes, '' while there are none
     arrival      rises from frame to frame in the order they were stored
     stored_at    seconds since 1970-01-01 UTC, by this machine's clock
     pinned       never expires
+    read         of an inter layer: the header that a detector came to, as header_bytes has it
     """
 
     frame: FrameId
@@ -64,19 +71,45 @@ class StoredFrame:
     arrival: int = 0
     stored_at: float = 0.0
     pinned: bool = False
+    read: bytes = b""
+    presences: tuple[Presence, ...] = ()
 
     @property
     def place(self) -> Place:
         return Place(self.captured_at, self.arrival)
 
+    @property
+    def is_inter(self) -> bool:
+        """Whether its layer leans on the one before it."""
+        return is_inter(self.data)
+
+    @property
+    def header(self) -> Header | None:
+        """Of its layer. None: an inter layer that was not read, or an intra layer that rotted."""
+        try:
+            return bitstream.read_header(self.read if self.is_inter else self.data)
+        except CorruptStream:
+            return None
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a detector saw in one frame; `model` says which detector."""
+    """What a detector saw in one frame; `model` says which detector.
+
+    header     of the layer; None: it could not be read
+    presences  of a recognise layer, in place of boxes
+    """
 
     frame: FrameId
     boxes: tuple[Box, ...]
     model: str
+    header: Header | None = None
+    presences: tuple[Presence, ...] = ()
+
+    @property
+    def header_bytes(self) -> bytes:
+        """As the store keeps it; none for None."""
+        return b"" if self.header is None else bitstream.header_bytes(self.header)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +162,17 @@ class FrameStore(Protocol):
         """At most `limit` frames captured in [since, until), newest first.
 
         camera  only of this camera
-        label   only those with a box of this label
+        label   only those with a box or a presence of this label
         before  only those that come after this place in the list: pass that of a page's last frame
                 to get the next page, whether or not the frame is still stored
+        """
+        ...
+
+    def chain(self, frame: FrameId) -> tuple[bytes, ...]:
+        """What an inter layer leans on: the layers before it, from the nearest intra one on.
+
+        At most MAX_CHAIN - 1 of them, and none where there is no intra layer so near, or where the
+        frame is stored and is intra itself. The frame need not be stored.
         """
         ...
 
@@ -144,7 +185,10 @@ class FrameStore(Protocol):
         ...
 
     def pin(self, frame: FrameId, pinned: bool = True) -> bool:
-        """Keep this frame from expiring, or no longer; False if it is not stored."""
+        """Keep this frame from expiring, or no longer; False if it is not stored.
+
+        The frames before it in its chain are kept with it: they do not count as pinned.
+        """
         ...
 
     def used_bytes(self) -> int:
@@ -155,6 +199,8 @@ class FrameStore(Protocol):
         """Delete at most `limit` frames, those stored first; say how many of each camera.
 
         Only those that are not pinned and, if given, were stored before that moment (unix seconds).
+        Frames that lean on one of them go with it, though younger; those of the last one go beyond
+        the limit, by MAX_CHAIN - 1 at the most.
         """
         ...
 
@@ -163,126 +209,19 @@ class FrameStore(Protocol):
         ...
 
 
-class MemoryFrameStore(FrameStore):
-    """The contract in a dictionary: gone with the process. `max_bytes` bounds the layers' bytes."""
-
-    def __init__(
-        self, *, max_bytes: int | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._frames: dict[FrameId, StoredFrame] = {}  # in the order of arrival
-        self._last_seen: dict[str, float] = {}
-        self._bytes = 0
-        self._arrivals = 0
-        self._max_bytes = max_bytes
-        self._clock = clock
-        self._lock = threading.Lock()
-
-    def write(self, layers: Sequence[Layer], found: Sequence[Found]) -> tuple[Outcome, ...]:
-        with self._lock:
-            new = {layer.frame: layer for layer in reversed(layers)}  # the first of a key wins
-            new = {frame: layer for frame, layer in new.items() if frame not in self._frames}
-            added = sum(len(layer.data) for layer in new.values())
-            if self._max_bytes is not None and self._bytes + added > self._max_bytes:
-                raise StoreFull(f"the frame store is full: {self._max_bytes} bytes")
-            self._bytes += added
-            now = self._clock()
-            outcomes = tuple(self._insert(layer, now) for layer in layers)
-            for new_boxes in found:
-                self._set_boxes(new_boxes)
-            return outcomes
-
-    def _insert(self, layer: Layer, now: float) -> Outcome:
-        frame, at = layer.frame, layer.captured_at
-        if frame in self._frames:
-            return Outcome.DUPLICATE
-        self._arrivals += 1
-        self._frames[frame] = StoredFrame(
-            frame, at, layer.data, arrival=self._arrivals, stored_at=now
-        )
-        self._last_seen[frame.camera] = max(self._last_seen.get(frame.camera, at), at)
-        return Outcome.STORED
-
-    def _set_boxes(self, found: Found) -> None:
-        if stored := self._frames.get(found.frame):
-            boxes = by_score(found.boxes)
-            self._frames[found.frame] = replace(stored, boxes=boxes, model=found.model)
-
-    def held(self, frames: Collection[FrameId]) -> frozenset[FrameId]:
-        with self._lock:
-            return frozenset(frame for frame in frames if frame in self._frames)
-
-    def get(self, frame: FrameId) -> StoredFrame | None:
-        with self._lock:
-            return self._frames.get(frame)
-
-    def frames(
-        self,
-        *,
-        camera: str | None = None,
-        label: str | None = None,
-        since: float | None = None,
-        until: float | None = None,
-        limit: int = 100,
-        before: Place | None = None,
-    ) -> tuple[StoredFrame, ...]:
-        with self._lock:
-            listed = sorted(self._frames.values(), key=lambda f: f.place, reverse=True)
-        wanted = (
-            stored
-            for stored in listed
-            if (before is None or stored.place < before)
-            and (camera is None or stored.frame.camera == camera)
-            and (since is None or stored.captured_at >= since)
-            and (until is None or stored.captured_at < until)
-            and (label is None or any(box.label == label for box in stored.boxes or ()))
-        )
-        return tuple(stored for stored, _ in zip(wanted, range(limit), strict=False))
-
-    def undetected(self, limit: int) -> tuple[Layer, ...]:
-        with self._lock:
-            waiting = [f for f in self._frames.values() if f.boxes is None]
-        return tuple(Layer(f.frame, f.captured_at, f.data) for f in waiting[:limit])
-
-    def cameras(self) -> tuple[CameraSummary, ...]:
-        with self._lock:
-            stored = list(self._frames.values())
-            last_seen = sorted(self._last_seen.items())
-        sizes = {
-            name: [len(f.data) for f in stored if f.frame.camera == name] for name, _ in last_seen
-        }
-        return tuple(
-            CameraSummary(name, len(sizes[name]), sum(sizes[name]), at) for name, at in last_seen
-        )
-
-    def pin(self, frame: FrameId, pinned: bool = True) -> bool:
-        with self._lock:
-            if frame not in self._frames:
-                return False
-            self._frames[frame] = replace(self._frames[frame], pinned=pinned)
-            return True
-
-    def used_bytes(self) -> int:
-        with self._lock:
-            return self._bytes
-
-    def expire(self, limit: int, *, stored_before: float | None = None) -> Mapping[str, int]:
-        with self._lock:
-            oldest = sorted(self._frames.values(), key=lambda f: (f.stored_at, f.arrival))
-            old = [
-                stored
-                for stored in oldest
-                if not stored.pinned and (stored_before is None or stored.stored_at < stored_before)
-            ]
-            gone = old[: max(limit, 0)]
-            for stored in gone:
-                del self._frames[stored.frame]
-                self._bytes -= len(stored.data)
-        return Counter(stored.frame.camera for stored in gone)
-
-    def close(self) -> None:
-        pass
+def is_inter(data: bytes) -> bool:
+    """Whether a layer leans on the one before it; what is no layer leans on nothing."""
+    try:
+        return bitstream.is_inter(data)
+    except CorruptStream:
+        return False
 
 
-def by_score(boxes: Sequence[Box]) -> tuple[Box, ...]:
+def labels(boxes: Sequence[Box], presences: Sequence[Presence]) -> frozenset[str]:
+    """What is in view."""
+    return frozenset(box.label for box in boxes) | frozenset(one.label for one in presences)
+
+
+def by_score(seen: Sequence[Seen]) -> tuple[Seen, ...]:
     """The surest first, as both bodies keep them."""
-    return tuple(sorted(boxes, key=lambda box: -box.score))
+    return tuple(sorted(seen, key=lambda one: -one.score))

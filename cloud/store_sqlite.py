@@ -7,13 +7,25 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from cloud.database import Database
-from cloud.store import CameraSummary, Found, FrameStore, Outcome, Place, StoredFrame, by_score
-from common.types import Box, FrameId, Layer
+from cloud.store import (
+    CameraSummary,
+    Found,
+    FrameStore,
+    Outcome,
+    Place,
+    StoredFrame,
+    by_score,
+    is_inter,
+    labels,
+)
+from common.bitstream import MAX_CHAIN
+from common.types import Box, FrameId, Layer, Presence
 
 # A layer is some hundred bytes, so it lives in its row; SQLite gives a large one overflow pages.
 # `sighting` is one row per frame and label in view: 'frames of this camera with a person, between
@@ -27,10 +39,13 @@ CREATE TABLE frame (
     seq          INTEGER NOT NULL,
     captured_at  REAL    NOT NULL,       -- unix seconds
     data         BLOB    NOT NULL,       -- a whole bitstream
-    boxes        TEXT,                   -- JSON [[label, score, x1, y1, x2, y2]]; NULL: not yet
+    boxes        TEXT,                   -- JSON [[label, score, x1, y1, x2, y2]], of a presence
+                                         -- [label, score]; NULL: not yet
     model        TEXT    NOT NULL DEFAULT '',
     stored_at    REAL    NOT NULL DEFAULT 0,  -- unix seconds
-    pinned       INTEGER NOT NULL DEFAULT 0
+    pinned       INTEGER NOT NULL DEFAULT 0,  -- 1: pinned; 2: kept for one that leans on it
+    inter        INTEGER NOT NULL DEFAULT 0,  -- 1: leans on the layer before it
+    header       BLOB                    -- of an inter layer that was read, as an intra one has it
 );
 CREATE UNIQUE INDEX frame_key ON frame (camera, boot, seq);
 CREATE INDEX frame_of_camera ON frame (camera, captured_at);
@@ -54,7 +69,7 @@ CREATE TABLE camera (
     last_seen    REAL    NOT NULL        -- unix seconds, newest capture
 ) WITHOUT ROWID;
 """
-SCHEMA = 2
+SCHEMA = 3
 UPGRADES = {  # from that schema to the next one
     # Nobody knows when those frames were stored: they are kept as if it had been now.
     1: """
@@ -62,7 +77,11 @@ ALTER TABLE frame ADD COLUMN stored_at REAL NOT NULL DEFAULT 0;
 ALTER TABLE frame ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
 UPDATE frame SET stored_at = unixepoch();
 CREATE INDEX frame_by_age ON frame (stored_at) WHERE pinned = 0;
-"""
+""",
+    2: """
+ALTER TABLE frame ADD COLUMN inter INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE frame ADD COLUMN header BLOB;
+""",
 }
 
 
@@ -71,6 +90,7 @@ class SqliteFrameStore(FrameStore):
 
     path       the database; WAL and shared memory files lie beside it
     max_bytes  bound of that file; None: as far as the disk goes
+    read_only  for a look beside the server that has it: nothing is written, repaired or renamed
 
     A corrupt file is renamed aside and the store goes on with an empty one: see cloud/database.py.
     """
@@ -80,12 +100,14 @@ class SqliteFrameStore(FrameStore):
         path: Path,
         *,
         max_bytes: int | None = None,
+        read_only: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
         self._database = Database(
-            path, ddl=DDL, version=SCHEMA, upgrades=UPGRADES, max_bytes=max_bytes
-        )
+            path, ddl=DDL, version=SCHEMA, upgrades=UPGRADES, max_bytes=max_bytes,
+            read_only=read_only,
+        )  # fmt: skip
 
     @property
     def set_aside(self) -> int:
@@ -143,6 +165,10 @@ class SqliteFrameStore(FrameStore):
         )
         return tuple(map(_stored, self._all(sql, (*values, max(limit, 0)))))
 
+    def chain(self, frame: FrameId) -> tuple[bytes, ...]:
+        before = self._database.run(lambda db: _before(db, frame, "data"))
+        return tuple(data for (data,) in before)
+
     def undetected(self, limit: int) -> tuple[Layer, ...]:
         sql = f"SELECT {_COLUMNS} FROM frame f WHERE boxes IS NULL ORDER BY id LIMIT ?"
         waiting = map(_stored, self._all(sql, (max(limit, 0),)))
@@ -153,20 +179,16 @@ class SqliteFrameStore(FrameStore):
         return tuple(CameraSummary(*row) for row in rows)
 
     def pin(self, frame: FrameId, pinned: bool = True) -> bool:
-        sql, values = f"UPDATE frame SET pinned = ? WHERE {_KEY}", (pinned, *astuple(frame))
-        return self._database.run(lambda db: db.execute(sql, values).rowcount > 0, write=True)
+        return self._database.run(lambda db: _pin(db, frame, pinned), write=True)
 
     def used_bytes(self) -> int:
         return self._database.used_bytes()
 
     def expire(self, limit: int, *, stored_before: float | None = None) -> Mapping[str, int]:
-        bound = "" if stored_before is None else "AND stored_at < ?"
-        values = [max(limit, 0)] if stored_before is None else [stored_before, max(limit, 0)]
-        sql = (
-            "SELECT id, camera, captured_at, length(data), boxes FROM frame"
-            f" WHERE pinned = 0 {bound} ORDER BY stored_at, id LIMIT ?"
-        )
-        return self._database.run(lambda db: _delete(db, db.execute(sql, values)), write=True)
+        def work(db: sqlite3.Connection) -> Mapping[str, int]:
+            return _delete(db, _expiring(db, limit, stored_before))
+
+        return self._database.run(work, write=True)
 
     def close(self) -> None:
         self._database.close()
@@ -176,17 +198,22 @@ class SqliteFrameStore(FrameStore):
 
 
 _COLUMNS = (
-    "f.camera, f.boot, f.seq, f.captured_at, f.data, f.boxes, f.model, f.id, f.stored_at, f.pinned"
+    "f.camera, f.boot, f.seq, f.captured_at, f.data, f.boxes, f.model, f.id, f.stored_at,"
+    " f.pinned, f.header"
 )
-_KEY = "camera = ? AND boot = ? AND seq = ?"
+_BOOT = "camera = ? AND boot = ?"
+_KEY = f"{_BOOT} AND seq = ?"
+_PINNED, _KEPT = 1, 2  # what frame.pinned may be, beside 0
+_BOX_FIELDS = len(fields(Box))
+_TO_DELETE = "id, camera, captured_at, length(data), boxes"
 
 
 def _insert(db: sqlite3.Connection, layer: Layer, now: float) -> Outcome:
     frame, size = layer.frame, len(layer.data)
     inserted = db.execute(
-        "INSERT INTO frame (camera, boot, seq, captured_at, data, stored_at)"
-        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (camera, boot, seq) DO NOTHING",
-        (*astuple(frame), layer.captured_at, layer.data, now),
+        "INSERT INTO frame (camera, boot, seq, captured_at, data, stored_at, inter)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (camera, boot, seq) DO NOTHING",
+        (*astuple(frame), layer.captured_at, layer.data, now, is_inter(layer.data)),
     )
     if inserted.rowcount == 0:
         return Outcome.DUPLICATE
@@ -209,10 +236,14 @@ def _set_boxes(db: sqlite3.Connection, found: Found) -> None:
     _delete_sightings(db, before, place)
     db.executemany(
         "INSERT INTO sighting (label, camera, captured_at, id) VALUES (?, ?, ?, ?)",
-        [(label, *place) for label in {box.label for box in found.boxes}],
+        [(label, *place) for label in labels(found.boxes, found.presences)],
     )
-    boxes = json.dumps([astuple(box) for box in by_score(found.boxes)], separators=(",", ":"))
-    db.execute("UPDATE frame SET boxes = ?, model = ? WHERE id = ?", (boxes, found.model, id_))
+    seen: list[Box | Presence] = [*by_score(found.boxes), *by_score(found.presences)]
+    boxes = json.dumps([astuple(one) for one in seen], separators=(",", ":"))
+    db.execute(
+        "UPDATE frame SET boxes = ?, model = ?, header = CASE inter WHEN 1 THEN ? END WHERE id = ?",
+        (boxes, found.model, found.header_bytes, id_),
+    )
 
 
 def _delete_sightings(
@@ -220,15 +251,74 @@ def _delete_sightings(
 ) -> None:
     db.executemany(
         "DELETE FROM sighting WHERE label = ? AND camera = ? AND captured_at = ? AND id = ?",
-        [(label, *place) for label in {box.label for box in _unpack(boxes) or ()}],
+        [(label, *place) for label in {row[0] for row in json.loads(boxes or "[]")}],
     )
 
 
-def _delete(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> Mapping[str, int]:
-    """Rows of (id, camera, captured_at, bytes, boxes); returns how many of each camera."""
+def _before(db: sqlite3.Connection, frame: FrameId, columns: str) -> list[list[Any]]:
+    """Rows of what this frame leans on, as FrameStore.chain has it."""
+    sql = (
+        f"SELECT inter, seq, {columns} FROM frame WHERE {_BOOT} AND seq <= ?"
+        " ORDER BY seq DESC LIMIT ?"
+    )
+    rows: list[list[Any]] = []
+    for inter, seq, *row in db.execute(sql, (*astuple(frame), MAX_CHAIN)):
+        if seq < frame.seq:
+            rows.append(row)
+        if not inter:
+            return rows[::-1] if len(rows) < MAX_CHAIN else []
+    return []
+
+
+def _after(db: sqlite3.Connection, frame: Sequence[Any], columns: str) -> list[list[Any]]:
+    """Rows of the frames that lean on this one; frame: (camera, boot, seq)."""
+    sql = f"SELECT inter, {columns} FROM frame WHERE {_BOOT} AND seq > ? ORDER BY seq LIMIT ?"
+    rows = db.execute(sql, (*frame, MAX_CHAIN - 1))
+    return [row for _, *row in takewhile(lambda row: row[0], rows)]
+
+
+def _pin(db: sqlite3.Connection, frame: FrameId, pinned: bool) -> bool:
+    """Pin or unpin, and keep what the last pinned frame of the chain leans on, no more."""
+    own = db.execute(f"SELECT id FROM frame WHERE {_KEY}", astuple(frame)).fetchone()
+    if own is None:
+        return False
+    before, after = _before(db, frame, "id, pinned"), _after(db, astuple(frame), "id, pinned")
+    chain = [*before, [*own, _PINNED if pinned else 0], *after]
+    needed = max((i for i, (_, was) in enumerate(chain) if was == _PINNED), default=0)
+    for i, (id_, was) in enumerate(chain):
+        state = _PINNED if was == _PINNED else _KEPT if i < needed else 0
+        db.execute("UPDATE frame SET pinned = ? WHERE id = ?", (state, id_))
+    return True
+
+
+def _expiring(
+    db: sqlite3.Connection, limit: int, stored_before: float | None
+) -> Iterable[Sequence[Any]]:
+    """Rows of what is to go: the oldest, each with what leans on it."""
+    bound = "" if stored_before is None else "AND stored_at < ?"
+    values = [max(limit, 0)] if stored_before is None else [stored_before, max(limit, 0)]
+    sql = (
+        f"SELECT camera, boot, seq, {_TO_DELETE} FROM frame"
+        f" WHERE pinned = 0 {bound} ORDER BY stored_at, id LIMIT ?"
+    )
+    gone: dict[int, Sequence[Any]] = {}
+    for camera, boot, seq, *row in db.execute(sql, values).fetchall():
+        if len(gone) >= limit:
+            break
+        if row[0] in gone:
+            continue
+        gone[row[0]] = row
+        for pinned, *later in _after(db, (camera, boot, seq), f"pinned, {_TO_DELETE}"):
+            if not pinned:
+                gone[later[0]] = later
+    return gone.values()
+
+
+def _delete(db: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> Mapping[str, int]:
+    """Rows of _TO_DELETE; returns how many of each camera."""
     frames: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    for id_, camera, captured_at, size, boxes in list(rows):
+    for id_, camera, captured_at, size, boxes in rows:
         _delete_sightings(db, boxes, (camera, captured_at, id_))
         db.execute("DELETE FROM frame WHERE id = ?", (id_,))
         frames[camera] += 1
@@ -241,12 +331,11 @@ def _delete(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> Mapping[
 
 
 def _stored(row: tuple[Any, ...]) -> StoredFrame:
-    camera, boot, seq, captured_at, data, boxes, model, arrival, stored_at, pinned = row
+    camera, boot, seq, captured_at, data, boxes, model, arrival, stored_at, pinned, header = row
+    seen = json.loads(boxes or "[]")
+    found = tuple(Box(*row) for row in seen if len(row) == _BOX_FIELDS)
+    presences = tuple(Presence(*row) for row in seen if len(row) != _BOX_FIELDS)
     return StoredFrame(
-        FrameId(camera, boot, seq), captured_at, data, _unpack(boxes), model,
-        arrival, stored_at, bool(pinned),
+        FrameId(camera, boot, seq), captured_at, data, None if boxes is None else found, model,
+        arrival, stored_at, pinned == _PINNED, header or b"", presences,
     )  # fmt: skip
-
-
-def _unpack(boxes: str | None) -> tuple[Box, ...] | None:
-    return None if boxes is None else tuple(Box(*row) for row in json.loads(boxes))

@@ -18,7 +18,7 @@ from common.events import (
     ToServer,
     Welcome,
 )
-from common.types import Box
+from common.types import Box, Presence
 from glimpse.v1 import ingest_pb2, types_pb2
 
 MICROSECONDS = 1e6
@@ -85,6 +85,15 @@ def box_messages(boxes: Iterable[Box], min_score: float = 0.0) -> list[types_pb2
     ]
 
 
+def presence_messages(
+    presences: Iterable[Presence], min_score: float = 0.0
+) -> list[types_pb2.Presence]:
+    """Presences of at least this score."""
+    return [
+        types_pb2.Presence(label=p.label, score=p.score) for p in presences if p.score >= min_score
+    ]
+
+
 def _frame_result(result: FrameResult) -> ingest_pb2.FrameResult:
     return ingest_pb2.FrameResult(
         boot=result.boot,
@@ -93,6 +102,7 @@ def _frame_result(result: FrameResult) -> ingest_pb2.FrameResult:
         reason=result.reason[:512],
         has_boxes=result.boxes is not None,
         boxes=box_messages(result.boxes or ()),
+        presences=presence_messages(result.presences),
     )
 
 

@@ -11,6 +11,18 @@
     ...           body: the range coder's bytes
     2 bytes       CRC-32C of everything before, its high 16 bits, big endian
 
+An inter layer takes what it does not say from the layer before it, which it names:
+
+    byte 0        version and kind, as above
+    byte 1        quality
+    bytes 2..3    link of the layer before, big endian
+    ...           body
+    2 bytes       checksum
+
+A layer's link is the low 16 bits of the CRC-32C whose high 16 bits are its checksum. It covers the
+link to the layer before, and so the whole chain back to its intra layer: integers never come out
+of a chain with a layer lost, changed or out of place, at a cost of two bytes.
+
 A varint holds 7 bits a byte, least significant first; the high bit says that another byte
 follows; the shortest form is the only valid one, so that a header has one spelling.
 
@@ -30,10 +42,14 @@ VERSION = 1
 MAX_LAYER_BYTES = 1 << 20
 MAX_HEADER_BYTES = 11
 SIDE_STEP_PX = 32
+DETECT, RECOGNISE = 0, 1  # task profiles
+
+MAX_CHAIN = 50  # layers: an intra layer and the inter layers that lean on it
 
 _FIXED = 6  # bytes before the varints
+_INTER_FIXED = 4
 _CRC_BYTES = 2
-_LEAST = _FIXED + 3 + _CRC_BYTES
+_LEAST = _INTER_FIXED + _CRC_BYTES
 
 
 class Kind(IntEnum):
@@ -93,44 +109,96 @@ class Header:
 
 
 def pack(header: Header, body: bytes) -> bytes:
-    """Return the layer's bytes. Raises ValueError if they would pass MAX_LAYER_BYTES."""
-    data = (
-        bytes((VERSION << 4 | header.kind,))
-        + header.model.to_bytes(2, "big")
-        + bytes((header.profile << 4, header.quality, header.ivn))
-        + _varint(header.width)
-        + _varint(header.height)
-        + bytes((header.side // SIDE_STEP_PX,))
-        + body
-    )
-    if len(data) + _CRC_BYTES > MAX_LAYER_BYTES:
-        raise ValueError(f"a layer of {len(data) + _CRC_BYTES} bytes is too long")
-    return data + _checksum(data)
+    """Return an intra layer's bytes. Raises ValueError if they would pass MAX_LAYER_BYTES."""
+    return _sealed(header_bytes(header) + body)
+
+
+def pack_inter(kind: Kind, quality: int, before: int, body: bytes) -> bytes:
+    """Return an inter layer's bytes; `before` is the link of the layer before. Raises as `pack`."""
+    _check("quality", quality, 0, 255)
+    _check("link", before, 0, 0xFFFF)
+    start = bytes((VERSION << 4 | kind, quality)) + before.to_bytes(2, "big")
+    return _sealed(start + body)
+
+
+def kind_of(data: bytes) -> Kind:
+    """Return a layer's kind; its checksum is not looked at.
+
+    Raises CorruptStream for bytes that are no layer.
+    """
+    _check_start(data)
+    try:
+        return Kind(data[0] & 0x0F)
+    except ValueError as error:
+        raise CorruptStream(f"bad header: {error}") from error
+
+
+def is_inter(data: bytes) -> bool:
+    """Return whether a layer leans on the one before it. Raises as `kind_of`."""
+    return kind_of(data) in (Kind.MACHINE_INTER, Kind.AUXILIARY_INTER)
+
+
+def link(data: bytes) -> int:
+    """Return the link of a layer, 0..65535: what the layer after it names."""
+    return crc32c(data[:-_CRC_BYTES]) & 0xFFFF
 
 
 def unpack(data: bytes, model: int | None) -> tuple[Header, bytes]:
-    """Return the header and the body of a layer; the body is not looked into.
+    """Return the header and the body of an intra layer; the body is not looked into.
 
     model  the model id that the reader has; None reads layers of any model
 
-    Raises CorruptStream for bytes that are no layer, ModelMismatch for another model's layer.
+    Raises CorruptStream for bytes that are no intra layer, ModelMismatch for another model's.
     """
-    _check_start(data)
-    if _checksum(data[:-_CRC_BYTES]) != data[-_CRC_BYTES:]:
-        raise CorruptStream("the checksum does not match")
+    if is_inter(data):
+        raise CorruptStream("an inter layer is not read without the layers before it")
+    check(data)
     header, start = _read_header(data[:-_CRC_BYTES])
     if model is not None and header.model != model:
         raise ModelMismatch(f"layer of model {header.model:04x}, this side has {model:04x}")
     return header, data[start:-_CRC_BYTES]
 
 
-def read_header(data: bytes) -> Header:
-    """Return the header of a layer whose checksum was right before, and is not looked at again.
+def unpack_inter(data: bytes) -> tuple[int, int, bytes]:
+    """Return (quality, link of the layer before, body) of an inter layer.
 
-    Raises CorruptStream for bytes that are no layer.
+    Raises CorruptStream for bytes that are no inter layer.
     """
+    if not is_inter(data):
+        raise CorruptStream("an intra layer has no layer before it")
+    check(data)
+    return data[1], int.from_bytes(data[2:4], "big"), data[_INTER_FIXED:-_CRC_BYTES]
+
+
+def check(data: bytes) -> None:
+    """Raise CorruptStream unless these bytes are a layer whose checksum is right."""
     _check_start(data)
-    return _read_header(data[:-_CRC_BYTES])[0]
+    if _checksum(data[:-_CRC_BYTES]) != data[-_CRC_BYTES:]:
+        raise CorruptStream("the checksum does not match")
+
+
+def header_bytes(header: Header) -> bytes:
+    """Return a header as an intra layer begins, whatever its kind."""
+    return (
+        bytes((VERSION << 4 | header.kind,))
+        + header.model.to_bytes(2, "big")
+        + bytes((header.profile << 4, header.quality, header.ivn))
+        + _varint(header.width)
+        + _varint(header.height)
+        + bytes((header.side // SIDE_STEP_PX,))
+    )
+
+
+def read_header(data: bytes) -> Header:
+    """Return the header that these bytes begin with (`header_bytes`, or an intra layer).
+
+    No checksum is looked at. Raises CorruptStream for bytes that begin with no header.
+    """
+    if len(data) < _FIXED:
+        raise CorruptStream("the header ends early")
+    if data[0] >> 4 != VERSION:
+        raise CorruptStream(f"bitstream version {data[0] >> 4} is not known, only {VERSION}")
+    return _read_header(data)[0]
 
 
 def crc32c(data: bytes) -> int:
@@ -151,7 +219,15 @@ def _check_start(data: bytes) -> None:
         raise CorruptStream(f"bitstream version {data[0] >> 4} is not known, only {VERSION}")
 
 
+def _sealed(data: bytes) -> bytes:
+    if len(data) + _CRC_BYTES > MAX_LAYER_BYTES:
+        raise ValueError(f"a layer of {len(data) + _CRC_BYTES} bytes is too long")
+    return data + _checksum(data)
+
+
 def _read_header(data: bytes) -> tuple[Header, int]:
+    if len(data) <= _FIXED:
+        raise CorruptStream("the header ends early")
     if data[3] & 0x0F:
         raise CorruptStream("reserved bits are set")
     width, at = _read_varint(data, _FIXED)

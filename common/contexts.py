@@ -8,10 +8,16 @@ four neighbours that are coded before it (W, N, NW, NE) is one small number, its
                   v = 2 (W + N) + NW + NE           values clipped to -3..3, |v| <= t
 
 `NEAR` turns t into a bucket for 'is it zero?', `LEAN` turns v into one for 'which value?'.
+
+Bounds: a signature is 0..195 and surroundings are 0..1170, as int16 holds; NEAR, LEAN and SIGN have
+1234 entries. Counts are at most 64, so that their sums are at most 128 (SIDE) and 256 (RING), the
+last entries of these tables. Expectations are sums of at most 64 chances below 2**16.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -28,28 +34,41 @@ _CLIP = 3
 _T_MAX = 6 * _CLIP
 
 
-def _buckets(edges: list[int], size: int) -> Ints:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many contexts there are for a count, for a channel's flag, and for its value."""
+
+    counts: int
+    near: int
+    lean: int
+
+
+def buckets(edges: list[int], size: int) -> Ints:
     """Table of `size` entries: entry i is the number of edges <= i."""
     return np.searchsorted(np.array(edges), np.arange(size), side="right")
 
 
-_T_BUCKET = _buckets([1, 2, 3, 4, 5, 7, 9, 12], _T_MAX + 1)
-_V_BUCKET = _buckets([_T_MAX - 5, _T_MAX - 2, _T_MAX, _T_MAX + 1, _T_MAX + 3, _T_MAX + 6], 37)
+_T_BUCKET = buckets([1, 2, 3, 4, 5, 7, 9, 12], _T_MAX + 1)
+_V_BUCKET = buckets([_T_MAX - 5, _T_MAX - 2, _T_MAX, _T_MAX + 1, _T_MAX + 3, _T_MAX + 6], 37)
 _NUMBER = np.arange((_T_MAX + 1) * 64 + _T_MAX)
 _T = (_NUMBER + 32) >> 6
 NEAR = _T_BUCKET[np.minimum(_T, _T_MAX)]
-LEAN = _V_BUCKET[np.clip(_NUMBER - (_T << 6), -_T_MAX, _T_MAX) + _T_MAX]
+_V = np.clip(_NUMBER - (_T << 6), -_T_MAX, _T_MAX)
+LEAN = _V_BUCKET[_V + _T_MAX]
+SIGN = np.sign(_V)  # of v: which way the neighbours point
 NEAR_COUNT = int(_T_BUCKET.max()) + 1
 LEAN_COUNT = int(_V_BUCKET.max()) + 1
 
-# How many channels are nonzero at a position, from how many were at its neighbours: 2 (W + N) on
-# one axis, NW + NE + WW + NN on the other. Both tables reach as far as 64 channels can.
+# How many channels are nonzero at a position, from how many were at its neighbours: W + N on one
+# axis, NW + NE + WW + NN on the other. Both tables reach as far as 64 channels can.
 _SIDE_EDGES = [1, 2, 3, 4, 6, 9, 13, 20, 32, 50]
 _RING_EDGES = [1, 3, 6, 12, 24]
-SIDE = _buckets(_SIDE_EDGES, 2 * 64 + 1)
-RING = _buckets(_RING_EDGES, 4 * 64 + 1)
+SIDE = buckets(_SIDE_EDGES, 2 * 64 + 1)
+RING = buckets(_RING_EDGES, 4 * 64 + 1)
 RING_COUNT = len(_RING_EDGES) + 1
 COUNT_CONTEXTS = (len(_SIDE_EDGES) + 1) * RING_COUNT
+
+SHAPE = Shape(COUNT_CONTEXTS, NEAR_COUNT, LEAN_COUNT)
 
 
 def band(quality: int) -> int:
@@ -94,7 +113,7 @@ def count_contexts(counts: Ints) -> Ints:
 # and those of the channels after it let expect. Both on a scale of half octaves.
 PRESSURE_COUNT = 12
 _HALF_OCTAVES = 31
-EXPECT_EDGES = np.array([int(2 ** (7 + i / 2)) for i in range(_HALF_OCTAVES)])
+EXPECT_EDGES = np.array([isqrt(2 ** (14 + i)) for i in range(_HALF_OCTAVES)])  # 2**(7 + i/2)
 
 
 def pressure_table(channels: int) -> Ints:
@@ -115,6 +134,6 @@ def expectation(expect: Ints, near: Ints) -> Ints:
     near    A M
     """
     chance = expect[np.arange(expect.shape[0]), near]
-    ahead = np.cumsum(chance[:, ::-1], axis=1)[:, ::-1]
+    ahead = np.cumsum(chance[:, ::-1], axis=1)[:, ::-1]  # below 2**22
     bucket: Ints = np.searchsorted(EXPECT_EDGES, ahead, side="right")
     return bucket

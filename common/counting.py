@@ -11,29 +11,25 @@ at its own frequency. Floats live here only; the result is integers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common import contexts
-from common.contexts import (
-    BANDS,
-    COUNT_CONTEXTS,
-    LARGEST,
-    LEAN_COUNT,
-    MAX_CHANNELS,
-    NEAR_COUNT,
-    PRESSURE_COUNT,
-    Ints,
-)
+from common import contexts, temporal
+from common.contexts import BANDS, LARGEST, MAX_CHANNELS, MOST, PRESSURE_COUNT, Ints, Shape
 from common.errors import ModelMismatch
 from common.rangecoder import TOTAL
+from common.temporal import Still
 
 Floats = NDArray[np.float64]
 
 SYMBOLS = 2 * LARGEST + 2  # +1 -1 +2 -2 ... +7 -7, then an escape for each sign
+INTER = "inter_"  # before the names of inter layers' arrays
+_FAMILY = ("order", "profiles", "counts", "expect", "zeros", "values")
 
 _PENALTY = 2.0  # on each effect: worth about as much as eight even observations
 _SWEEPS = 12
@@ -55,64 +51,125 @@ class _Sample:
         flat[self.where] = self.values
         return flat.reshape(*self.shape, channels)
 
+    def activity(self, channels: int) -> Ints:
+        """How often each channel is not zero."""
+        return np.bincount(self.where % channels, minlength=channels)
 
-def count_tables(latents: Iterable[tuple[int, int, Ints]], channels: int) -> dict[str, Ints]:
-    """Return the arrays of EntropyModel.from_arrays for latents (profile, quality, y M h w)."""
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One latent and the two before it."""
+
+    sample: _Sample
+    last: _Sample
+    before: _Sample
+
+    @property
+    def profile(self) -> int:
+        return self.sample.profile
+
+    @property
+    def band(self) -> int:
+        return self.sample.band
+
+    def activity(self, channels: int) -> Ints:
+        """How often each channel changes."""
+        changed = self.sample.rows(channels) != self.last.rows(channels)
+        counts: Ints = np.count_nonzero(changed, axis=(0, 1))
+        return counts
+
+
+_T = TypeVar("_T", _Sample, _Step)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One latent with its contexts: of every position h w, and of the A active ones, A M each."""
+
+    band: int
+    context: Ints
+    n: Ints
+    near: Ints
+    lean: Ints
+    active: Ints
+
+
+def count_tables(
+    latents: Iterable[tuple[int, int, Ints]],
+    channels: int,
+    sequences: Iterable[tuple[int, int, Sequence[Ints]]] = (),
+) -> dict[str, Ints]:
+    """Return the arrays of EntropyModel.from_arrays.
+
+    latents    (profile, quality, y M h w): what intra tables are counted on
+    sequences  (profile, quality, y of one frame after another): what inter tables are counted on;
+               none: the model codes no inter layers
+    """
     samples = [_sample(profile, quality, y, channels) for profile, quality, y in latents]
     if not samples:
         raise ValueError("no latents to count")
-    activity = np.zeros(channels, dtype=np.int64)
-    for sample in samples:
-        activity += np.bincount(sample.where % channels, minlength=channels)
-    order = np.argsort(-activity, kind="stable")
-    pressure = contexts.pressure_table(channels)
-    profiles = sorted({sample.profile for sample in samples})
-    parts = [
-        _profile_tables([s for s in samples if s.profile == p], order, pressure) for p in profiles
+    steps = [
+        _Step(after, last, before)
+        for profile, quality, frames in sequences
+        for before, last, after in _triples(
+            [_sample(profile, quality, y, channels) for y in frames]
+        )
     ]
-    tables = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-    return {
-        "order": order.astype(np.uint16),
-        "profiles": np.array(profiles, dtype=np.uint8),
-        "pressure": pressure.astype(np.uint8),
-        **tables,
-    }
+    pressure = contexts.pressure_table(channels)
+    tables = {"pressure": pressure.astype(np.uint8)}
+    tables |= _family("", samples, contexts.SHAPE, _walk_intra, channels, pressure)
+    if steps:
+        tables |= _family(INTER, steps, temporal.SHAPE, _walk_inter, channels, pressure)
+    return tables
 
 
 def check_tables(arrays: Mapping[str, Ints]) -> None:
     """Raise ModelMismatch, naming the array, for tables that no counting could have made."""
+    _check_family(arrays, "", contexts.SHAPE)
+    names = {"pressure", *_FAMILY}
+    if f"{INTER}order" in arrays:
+        _check_family(arrays, INTER, temporal.SHAPE)
+        names |= {INTER + name for name in _FAMILY}
+        if len(arrays[f"{INTER}order"]) != len(arrays["order"]):
+            raise ModelMismatch("entropy tables: inter tables of another number of channels")
+    if set(arrays) != names:
+        raise ModelMismatch(f"entropy tables: not exactly {', '.join(sorted(names))}")
+    shape = (len(arrays["order"]) + 1, len(contexts.EXPECT_EDGES) + 1)
+    pressure = arrays["pressure"]
+    if pressure.shape != shape or pressure.dtype != np.uint8 or pressure.max() >= PRESSURE_COUNT:
+        raise ModelMismatch("entropy tables: pressure holds numbers that cannot be")
+
+
+def _check_family(arrays: Mapping[str, Ints], prefix: str, shape: Shape) -> None:
+    found = {name: arrays[prefix + name] for name in _FAMILY if prefix + name in arrays}
     for name in ("order", "profiles"):
-        if name not in arrays or arrays[name].ndim != 1:
-            raise ModelMismatch(f"entropy tables: {name} is missing or has another shape")
-    m, p = len(arrays["order"]), len(arrays["profiles"])
+        if name not in found or found[name].ndim != 1:
+            raise ModelMismatch(f"entropy tables: {prefix}{name} is missing or has another shape")
+    m, p = len(found["order"]), len(found["profiles"])
     if not (1 <= m <= MAX_CHANNELS and 1 <= p <= 16):
         raise ModelMismatch("entropy tables: too few or too many channels or profiles")
     each = (p, BANDS)
     kinds = {
         "order": ((m,), np.uint16),
         "profiles": ((p,), np.uint8),
-        "pressure": ((m + 1, len(contexts.EXPECT_EDGES) + 1), np.uint8),
-        "counts": ((*each, COUNT_CONTEXTS, m + 1), np.uint16),
-        "expect": ((*each, m, NEAR_COUNT), np.uint16),
-        "zeros": ((*each, m, NEAR_COUNT, PRESSURE_COUNT), np.uint16),
-        "values": ((*each, m, LEAN_COUNT, SYMBOLS), np.uint16),
+        "counts": ((*each, shape.counts, m + 1), np.uint16),
+        "expect": ((*each, m, shape.near), np.uint16),
+        "zeros": ((*each, m, shape.near, PRESSURE_COUNT), np.uint16),
+        "values": ((*each, m, shape.lean, SYMBOLS), np.uint16),
     }
-    if set(arrays) != set(kinds):
-        raise ModelMismatch(f"entropy tables: not exactly {', '.join(kinds)}")
-    for name, (shape, dtype) in kinds.items():
-        if arrays[name].shape != shape or arrays[name].dtype != dtype:
-            raise ModelMismatch(f"entropy tables: {name} has another shape or type")
+    for name, (size, dtype) in kinds.items():
+        if name not in found or found[name].shape != size or found[name].dtype != dtype:
+            raise ModelMismatch(f"entropy tables: {prefix}{name} has another shape or type")
     sound = {
-        "order": np.array_equal(np.sort(arrays["order"]), np.arange(m)),
-        "profiles": len(set(arrays["profiles"].tolist())) == p and arrays["profiles"].max() < 16,
-        "pressure": arrays["pressure"].max() < PRESSURE_COUNT,
-        "expect": arrays["expect"].min() >= 1,
-        "zeros": arrays["zeros"].min() >= 1,
-        **{name: _sums(arrays[name]) for name in ("counts", "values")},
+        "order": np.array_equal(np.sort(found["order"]), np.arange(m)),
+        "profiles": len(set(found["profiles"].tolist())) == p and found["profiles"].max() < 16,
+        "expect": found["expect"].min() >= 1,
+        "zeros": found["zeros"].min() >= 1,
+        **{name: _sums(found[name]) for name in ("counts", "values")},
     }
     for name, is_sound in sound.items():
         if not is_sound:
-            raise ModelMismatch(f"entropy tables: {name} holds numbers that cannot be")
+            raise ModelMismatch(f"entropy tables: {prefix}{name} holds numbers that cannot be")
 
 
 def _sums(freq: Ints) -> bool:
@@ -124,35 +181,64 @@ def _sample(profile: int, quality: int, y: Ints, channels: int) -> _Sample:
         raise ValueError(f"a latent of shape {y.shape} does not have {channels} channels")
     flat = y.transpose(1, 2, 0).ravel()
     where = np.flatnonzero(flat)
-    values = np.clip(flat[where], -LARGEST - 1, LARGEST + 1).astype(np.int16)
+    values = np.clip(flat[where], -MOST, MOST).astype(np.int16)
     return _Sample(profile, contexts.band(quality), (y.shape[1], y.shape[2]), where, values)
 
 
-def _profile_tables(samples: list[_Sample], order: Ints, pressure: Ints) -> dict[str, Ints]:
+def _triples(frames: list[_Sample]) -> Iterator[tuple[_Sample, _Sample, _Sample]]:
+    """(before, last, this) of every frame but the first; the first stands before itself."""
+    return zip([frames[0], *frames], frames, frames[1:], strict=False)
+
+
+def _family(
+    prefix: str,
+    samples: Sequence[_T],
+    shape: Shape,
+    walk: Callable[[Sequence[_T], Ints], Iterator[_Seen]],
+    channels: int,
+    pressure: Ints,
+) -> dict[str, Ints]:
+    """All tables of intra or of inter layers."""
+    activity = np.sum([s.activity(channels) for s in samples], axis=0)
+    order = np.argsort(-activity, kind="stable")
+    profiles = sorted({s.profile for s in samples})
+    parts = []
+    for profile in profiles:
+        own = [s for s in samples if s.profile == profile]
+        parts.append(_profile_tables(partial(walk, own, order), shape, order, pressure))
+    tables = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+    tables["order"] = order.astype(np.uint16)
+    tables["profiles"] = np.array(profiles, dtype=np.uint8)
+    return {prefix + name: table for name, table in tables.items()}
+
+
+def _profile_tables(
+    walk: Callable[[], Iterator[_Seen]], shape: Shape, order: Ints, pressure: Ints
+) -> dict[str, Ints]:
     m = len(order)
-    counts = np.zeros((BANDS, COUNT_CONTEXTS, m + 1))
-    values = np.zeros((BANDS, m, LEAN_COUNT, SYMBOLS))
-    seen = np.zeros((BANDS, m, NEAR_COUNT, 2))
-    for sample, n, near, lean, active in _walk(samples, order):
-        context = contexts.count_contexts(n)
-        _tally(counts[sample.band], context.ravel(), n.ravel())
-        at, channel = np.nonzero(active)
-        symbol = symbols_of(active[at, channel])
-        _tally(values[sample.band], channel, lean[at, channel], symbol)
-        _tally(seen[sample.band], np.broadcast_to(np.arange(m), near.shape), near, active != 0)
+    counts = np.zeros((BANDS, shape.counts, m + 1))
+    values = np.zeros((BANDS, m, shape.lean, SYMBOLS))
+    seen = np.zeros((BANDS, m, shape.near, 2))
+    for s in walk():
+        _tally(counts[s.band], s.context.ravel(), s.n.ravel())
+        at, channel = np.nonzero(s.active)
+        symbol = symbols_of(s.active[at, channel])
+        _tally(values[s.band], channel, s.lean[at, channel], symbol)
+        channels = np.broadcast_to(np.arange(m), s.near.shape)
+        _tally(seen[s.band], channels, s.near, s.active != 0)
     seen = _fill_bands(seen)
     chance = _odds(seen[..., 1], seen.sum(-1), [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
     expect = _parts(chance)
-    flags = np.zeros((BANDS, m, NEAR_COUNT, PRESSURE_COUNT, 2))
-    for sample, n, near, _, active in _walk(samples, order):
-        at, channel, owed = undecided(active, n[n > 0])
-        ahead = contexts.expectation(expect[sample.band].astype(np.int64), near)[at, channel]
+    flags = np.zeros((BANDS, m, shape.near, PRESSURE_COUNT, 2))
+    for s in walk():
+        at, channel, owed = undecided(s.active, s.n[s.n > 0])
+        ahead = contexts.expectation(expect[s.band].astype(np.int64), s.near)[at, channel]
         _tally(
-            flags[sample.band],
+            flags[s.band],
             channel,
-            near[at, channel],
+            s.near[at, channel],
             pressure[owed, ahead],
-            active[at, channel] != 0,
+            s.active[at, channel] != 0,
         )
     return {
         "counts": _count_table(_fill_bands(counts)),
@@ -162,14 +248,26 @@ def _profile_tables(samples: list[_Sample], order: Ints, pressure: Ints) -> dict
     }
 
 
-def _walk(samples: list[_Sample], order: Ints) -> Iterator[tuple[_Sample, Ints, Ints, Ints, Ints]]:
-    """Yield (sample, counts h w, near A M, lean A M, integers A M) for the A active positions."""
+def _walk_intra(samples: Sequence[_Sample], order: Ints) -> Iterator[_Seen]:
     for sample in samples:
         rows = sample.rows(len(order))[:, :, order]
         n = np.count_nonzero(rows, axis=2)
         y, x = np.nonzero(n)
         around = contexts.surroundings(contexts.framed(rows), y, x)
-        yield sample, n, contexts.NEAR[around], contexts.LEAN[around], rows[y, x]
+        near, lean = contexts.NEAR[around], contexts.LEAN[around]
+        yield _Seen(sample.band, contexts.count_contexts(n), n, near, lean, rows[y, x])
+
+
+def _walk_inter(steps: Sequence[_Step], order: Ints) -> Iterator[_Seen]:
+    m = len(order)
+    for step in steps:
+        now, last, before = (s.rows(m)[:, :, order] for s in (step.sample, step.last, step.before))
+        still = Still(last, before)
+        changes = still.changes(now)
+        n = np.count_nonzero(changes, axis=2)
+        y, x = np.nonzero(n)
+        near, lean = still.channel_contexts(now, y, x)
+        yield _Seen(step.band, still.count_contexts(n), n, near, lean, changes[y, x])
 
 
 def undecided(active: Ints, counts: Ints) -> tuple[Ints, Ints, Ints]:

@@ -19,12 +19,20 @@ class CorruptStream(GlimpseError):
     """The sender's or the link's fault: these bytes are not a layer that can be decoded."""
 
 
+class BrokenChain(CorruptStream):
+    """The link's fault: an inter layer without the one it leans on; the next intra layer heals."""
+
+
 class ModelMismatch(GlimpseError):
     """The operator's fault: the two sides, or a file and its manifest, hold different models."""
 
 
 class StoreFull(GlimpseError):
-    """The operator's fault: the spool or the store has reached its size limit."""
+    """The operator's fault: spool or store has reached its size limit, or its disk fails."""
+
+
+class LimitReached(GlimpseError):
+    """The peer's fault: it wants more than it is given here; a later try may succeed."""
 
 
 class NotStored(GlimpseError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Generic, TypeVar
 
-from common.types import Box, FrameId, Layer
+from common.types import Box, FrameId, Layer, Presence
 
 # ---------------------------------------------------------------- messages
 
@@ -39,6 +39,7 @@ class GoodbyeCode(IntEnum):
     STORE_UNAVAILABLE = 6
     PERMISSION_DENIED = 7
     TIMEOUT = 8
+    RENEW = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +103,17 @@ class Layers:
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """What became of one frame; boot '' is that of the stream's Hello; boxes None: not looked."""
+    """What became of one frame; boot '' is that of the stream's Hello; boxes None: not looked.
+
+    presences  of a recognise layer, in place of boxes
+    """
 
     boot: str
     seq: int
     outcome: Outcome
     reason: str = ""
     boxes: tuple[Box, ...] | None = None
+    presences: tuple[Presence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,15 +241,20 @@ class StoreFailed:
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """The detector looked at a frame; boxes None: it could not, and reason says why.
+    """The detector looked at a frame.
 
-    Due once for each layer of a Store if the edge wants boxes; for a layer that was stored before,
-    the boxes found then will do.
+    boxes   None: it could not; presences are those of a recognise layer
+    reason  why nobody ever will: the layer is damaged, or leans on one that is missing; '' if there
+            are boxes, or if another try may succeed
+
+    Due once for each layer of a Store if the edge wants boxes, else for those with a reason; for a
+    layer that was stored before, the boxes found then will do.
     """
 
     frame: FrameId
     boxes: tuple[Box, ...] | None
     reason: str = ""
+    presences: tuple[Presence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +356,7 @@ class Verdict:
     outcome: Outcome
     reason: str = ""
     boxes: tuple[Box, ...] | None = None
+    presences: tuple[Presence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

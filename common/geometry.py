@@ -38,5 +38,10 @@ def latent_size(width: int, height: int) -> tuple[int, int]:
     return -(-height // STRIDE), -(-width // STRIDE)
 
 
+def pooled_size(size: tuple[int, int], factor: int) -> tuple[int, int]:
+    """Return (h, w) of a summary (summary.py) of a latent of this (h, w); factor: 1 or more."""
+    return -(-size[0] // factor), -(-size[1] // factor)
+
+
 def _scaled(length: int, side: int, longer: int) -> int:
     return max(1, (2 * length * side + longer) // (2 * longer))

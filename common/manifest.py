@@ -15,6 +15,7 @@ from typing import Any
 from common.errors import ModelMismatch
 
 MAX_MANIFEST_BYTES = 1 << 20
+MAX_FACTOR = 64
 
 _FIELDS = ("name", "model_id", "files", "codec", "labels", "profiles", "trained")
 
@@ -33,7 +34,7 @@ class Manifest:
 
     name      a person's name for the model
     files     file name (no folder) -> FileEntry
-    codec     integers that shape the bitstream: channels, stride, max_side, ...
+    codec     integers that shape the bitstream: channels, stride, pool_PROFILE, ...
     labels    class names in the detector's order
     profiles  task profile names; the index is the number in the header
     trained   free text about the training: data, steps, date
@@ -51,6 +52,12 @@ class Manifest:
         """0..65535: the first 16 bits of the sha256 of the canonical JSON of files and codec."""
         named = {"files": _files_json(self.files), "codec": dict(self.codec)}
         return int.from_bytes(hashlib.sha256(_canonical(named)).digest()[:2], "big")
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """Of each profile: how many positions of the latent are on a side of the blocks whose
+        summary it codes (common/summary.py); 1: it codes the latent itself."""
+        return tuple(self.codec.get(f"pool_{name}", 1) for name in self.profiles)
 
     @classmethod
     def build(
@@ -87,6 +94,8 @@ class Manifest:
             profiles=_texts("profiles", raw["profiles"]),
             trained={k: _text(f"trained.{k}", v) for k, v in _mapping("trained", raw["trained"])},
         )
+        if not all(1 <= factor <= MAX_FACTOR for factor in made.factors):
+            raise ModelMismatch(f"manifest: codec.pool_...: outside 1..{MAX_FACTOR}")
         if raw["model_id"] != f"{made.model_id:04x}":
             raise ModelMismatch(f"manifest: model_id is not {made.model_id:04x}")
         return made

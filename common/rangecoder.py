@@ -9,6 +9,9 @@ The last bytes are the shortest that name a number inside the interval; the deco
 after them. It never has a reason to read more than `WINDOW` of these: whoever needs more holds
 a cut stream. Every decoding step leaves `offset < span`, whatever the bytes are, so that numbers
 stay small and a damaged stream ends in symbols or in CorruptStream, never in a hang.
+
+Every number is below 2**49: `low` and `offset` start below 2**48, the interval only shrinks between
+two shifts, and what is shifted by 16 bits is below 2**32.
 """
 
 from __future__ import annotations

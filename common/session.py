@@ -24,13 +24,23 @@ An edge that restarts takes a new boot name; the layers of earlier boots come fi
 and keep their names.
 
 **Credit.** The server grants counts; the edge never sends beyond. The server grants again as layers
-settle, so the number of unsettled layers that it must hold per camera is bounded.
+settle, so the number of unsettled layers that it must hold per camera is bounded. A camera that
+may send so many layers a second is granted no more than that (common/allowance.py): it waits with
+its layers in the spool, and neither side is left waiting for an answer.
+
+**Age.** No stream lasts for ever, or certificates, tokens and limits would be looked at once and
+never again. The server parts from one that is older than `max_age`; the edge is back at once, and
+resumes.
 
 **Pace.** Credit says what the server bears, not what the link does. A paced session sends nothing
 by itself: `ready` tells the rim what could go, Released how much of that may (edge/rate.py).
 
 **Acks travel with boxes** if the edge wants boxes and they come within `ack_delay` of the commit:
 on a thin link the second message costs more than what it says.
+
+**Chains heal by themselves.** An inter layer leans on the one before it. One that is stored but can
+not be read, because the layer before it is missing or damaged, is told of by name and reason, to
+every edge, whether or not it wants boxes; the edge then codes its next layer alone.
 
 **Settled** means stored or refused. The server refuses by name what no repetition can mend: a layer
 that is malformed, too long, or of another model. The stream goes on. The edge refuses a layer over
@@ -42,7 +52,7 @@ the server's limit itself rather than send it. A refusal is delivered before the
     OFFLINE   --Connected-->    OPENING             WAITING  --Hello-->     LOOKING (store asked)
     OPENING   --Fetched-->      GREETING (Hello)    LOOKING  --LookedUp-->  LIVE (Welcome)
     GREETING  --Welcome-->      LIVE                LIVE     --Goodbye-->   PARTING
-    LIVE      --all settled-->  PARTING (Goodbye)   LIVE     --Draining-->  PARTING
+    LIVE      --all settled-->  PARTING (Goodbye)   LIVE     --Draining, old-->  PARTING
     PARTING   --Goodbye-->      ENDED               PARTING  --settled-->   CLOSED (Goodbye)
     any  --Disconnected, Goodbye, time out--> OFFLINE, but PARTING --> ENDED
                                                     any --Disconnected, error, Superseded--> CLOSED

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from common.allowance import Allowance
 from common.errors import CorruptStream, LocalProtocolError, ModelMismatch, RemoteProtocolError
 from common.events import (
     Admit,
@@ -59,6 +60,8 @@ class CloudPolicy:
     replaced_retry   a superseded edge comes back no sooner: two edges of one name fight slowly
     store_retry      an edge comes back no sooner to a store that failed
     ack_delay        an ack waits so long for boxes to travel with it, if the edge wants boxes
+    max_age          a stream that is older is to be opened anew, so that no trust lasts for ever:
+                     certificates, tokens, addresses are looked at again; None: no bound
     """
 
     window: int = 64
@@ -69,6 +72,7 @@ class CloudPolicy:
     replaced_retry: float = 30.0
     store_retry: float = 5.0
     ack_delay: float = 0.15
+    max_age: float | None = None
 
 
 class CloudState(Enum):
@@ -87,6 +91,7 @@ class CloudSession:
     model_id  the model that this server holds
     inspect   raises CorruptStream or ModelMismatch for data that is not a layer of that model
     identity  the camera that the peer proved to be; None: it may be any
+    allowance layers that this camera may send at all; None: as the window has it
 
     Of two sessions of one camera the newer wins: perform Admit by giving Superseded to the other.
     """
@@ -98,6 +103,7 @@ class CloudSession:
         *,
         inspect: Callable[[bytes], object],
         identity: str | None = None,
+        allowance: Allowance | None = None,
         policy: CloudPolicy | None = None,
     ) -> None:
         self.state = CloudState.NEW
@@ -108,14 +114,17 @@ class CloudSession:
         self._inspect = inspect
         self._identity = identity
         self._policy = policy or CloudPolicy()
-        self._window = CreditWindow(self._policy.window)
+        self._allowance = allowance
+        self._window = CreditWindow()
         self._storing: set[FrameId] = set()
         self._detecting: set[FrameId] = set()  # only if the edge wants boxes
         self._in_doubt: tuple[FrameId, ...] = ()
         self._want_boxes = False
         self._target: RateTarget | None = None
         self._farewell = Goodbye(GoodbyeCode.DONE)
-        self._deadline: float | None = None
+        self._deadline: float | None = None  # of the hello, an ack held back, or the parting
+        self._old_at: float | None = None
+        self._grant_at: float | None = None  # there was no credit left to give
         self._armed: float | None = None
         self._now = 0.0
         self._out: list[CloudAction] = []
@@ -146,8 +155,7 @@ class CloudSession:
             case Connected():
                 self._connected()
             case Disconnected():
-                self.state = CloudState.CLOSED
-                self._deadline = None
+                self._leave()
             case Tick():
                 self._tick()
             case TargetChosen(target):
@@ -162,10 +170,18 @@ class CloudSession:
             case Draining(retry_after):
                 reason = "the server shuts down"
                 self._part(Goodbye(GoodbyeCode.SHUTTING_DOWN, reason, retry_after))
-        if self._deadline != self._armed:
-            self._armed = self._deadline
-            self._out.append(ArmTimer(self._deadline))
+        if self._next != self._armed:
+            self._armed = self._next
+            self._out.append(ArmTimer(self._next))
         return tuple(self._out)
+
+    @property
+    def _next(self) -> float | None:
+        """The first moment at which something is due."""
+        times = [self._deadline]
+        if self.state is CloudState.LIVE:
+            times += [self._old_at, self._grant_at]
+        return min((at for at in times if at is not None), default=None)
 
     # -- hello
 
@@ -174,6 +190,8 @@ class CloudSession:
             raise LocalProtocolError("a session of the server serves one connection")
         self.state = CloudState.WAITING
         self._deadline = self._now + self._policy.hello_timeout
+        if self._policy.max_age is not None:
+            self._old_at = self._now + self._policy.max_age
 
     def _received(self, message: ToServer) -> None:
         try:
@@ -228,6 +246,7 @@ class CloudSession:
         self.state = CloudState.LIVE
         settled = compress((f for f in self._in_doubt if f in stored), self.boot)
         limit = self._policy.max_layer_bytes
+        self._grant()
         self._send(Welcome(self._session, settled, self._window.granted, limit))
         self._send_target()
 
@@ -290,12 +309,13 @@ class CloudSession:
         self._maybe_leave()
 
     def _detected(self, event: Detected) -> None:
-        if event.frame not in self._detecting:
+        if event.frame not in self._detecting and not event.reason:
             return
-        self._detecting.remove(event.frame)
+        self._detecting.discard(event.frame)
         boot = "" if event.frame.boot == self.boot else event.frame.boot
         seq = event.frame.seq
-        self._report(FrameResult(boot, seq, Outcome.STORED, event.reason, event.boxes))
+        seen = event.boxes, event.presences
+        self._report(FrameResult(boot, seq, Outcome.STORED, event.reason, *seen))
         self._maybe_leave()
 
     def _report(self, *results: FrameResult) -> None:
@@ -308,14 +328,26 @@ class CloudSession:
                 break
             done += 1
         self._window.settle(self._window.settled + done)
-        self._window.grant(self._window.settled + self._policy.window)
-        if done or results:
+        if self._grant() or done or results:
             self._send(Results(self._window.settled, self._window.granted, results))
+
+    def _grant(self) -> bool:
+        """Raise the credit; True if a camera that had none left has some now."""
+        wanted = self._window.settled + self._policy.window - self._window.granted
+        had_none = self._window.room < 1
+        if self._allowance is not None:
+            wanted = self._allowance.take(wanted, self._now)
+        self._window.grant(self._window.granted + wanted)
+        is_short = self._window.room < 1 and len(self._window) < self._policy.window
+        self._grant_at = None
+        if self._allowance is not None and is_short:
+            self._grant_at = self._allowance.ready_at(self._now)
+        return had_none and self._window.room > 0
 
     # -- the end
 
     def _goodbye(self, message: Goodbye) -> None:
-        if message.code is GoodbyeCode.DONE and self.state is CloudState.LIVE:
+        if message.code is GoodbyeCode.DONE and self.state in (CloudState.LIVE, CloudState.PARTING):
             self._part(Goodbye(GoodbyeCode.DONE))
         else:
             self._close(message.code, message.reason)
@@ -338,23 +370,34 @@ class CloudSession:
 
     def _tick(self) -> None:
         self._armed = None
-        if self._deadline is None or self._now < self._deadline:
+        if self._next is None or self._now < self._next:
             return
         if self.state is CloudState.PARTING:
             self._end(self._farewell)
         elif self.state is CloudState.LIVE:
-            self._report()
+            self._tick_live()
         else:
             self._end(Goodbye(GoodbyeCode.TIMEOUT, "no hello"))
+
+    def _tick_live(self) -> None:
+        if self._old_at is not None and self._now >= self._old_at:
+            self._part(Goodbye(GoodbyeCode.RENEW, "this stream has been open for long"))
+        else:  # an ack that waited for boxes, a camera that waits for credit
+            self._report()
 
     def _end(self, farewell: Goodbye) -> None:
         self._send(farewell)
         self._close(farewell.code, farewell.reason)
 
     def _close(self, code: GoodbyeCode, reason: str) -> None:
+        self._leave()
+        self._out.append(Close(code, reason))
+
+    def _leave(self) -> None:
         self.state = CloudState.CLOSED
         self._deadline = None
-        self._out.append(Close(code, reason))
+        if self._allowance is not None:
+            self._allowance.put_back(self._window.room)
 
     def _send(self, message: ToEdge) -> None:
         self._out.append(Send(message))

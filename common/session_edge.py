@@ -220,8 +220,11 @@ class EdgeSession:
         self._out.append(Close(code, reason))
         self._retry(0.0)
 
-    def _retry(self, retry_after: float) -> None:
-        """Forget the stream; everything unacked is in the spool. Connect again later."""
+    def _retry(self, retry_after: float, *, is_asked: bool = False) -> None:
+        """Forget the stream; everything unacked is in the spool. Connect again later.
+
+        is_asked  the server wants a new stream: at once, if this one was of use
+        """
         self.state = EdgeState.OFFLINE
         self._window = CreditWindow()
         self._ready.clear()
@@ -230,6 +233,8 @@ class EdgeSession:
         self._deadline = None
         policy = self._policy
         bound = min(policy.backoff_cap, policy.backoff_base * 2.0 ** min(self._attempts, 32))
+        if is_asked and self._attempts == 0:
+            bound = 0.0  # servers that ask for it spread it out themselves
         self._attempts += 1
         wait = min(max(retry_after, 0.0), RETRY_AFTER_LIMIT) + self._random() * bound
         self._out.append(Connect(self._now + wait))
@@ -350,8 +355,8 @@ class EdgeSession:
         self._window.grant(message.credits)
         for result in message.frames:
             frame = FrameId(self.camera, result.boot or self.boot, result.seq)
-            verdict = Verdict(frame, result.outcome, result.reason, result.boxes)
-            self._out.append(Deliver(verdict))
+            seen = result.boxes, result.presences
+            self._out.append(Deliver(Verdict(frame, result.outcome, result.reason, *seen)))
         if settled:
             self._out.append(Unspool(settled))
             self._attempts = 0
@@ -365,7 +370,7 @@ class EdgeSession:
         if self.state is EdgeState.PARTING:
             self._finish()
         else:
-            self._retry(message.retry_after)
+            self._retry(message.retry_after, is_asked=message.code is GoodbyeCode.RENEW)
 
     # -- time, the end
 

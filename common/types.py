@@ -79,6 +79,22 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Presence:
+    """That something of a class is in view, wherever it is.
+
+    label  class name, such as 'car'
+    score  0..1 (ValueError)
+    """
+
+    label: str
+    score: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"score outside 0..1: {self.score}")
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One coded layer of one frame, as it is spooled, sent and stored.
 

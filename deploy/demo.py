@@ -20,7 +20,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.processes import CLOUD, EDGE, ROOT, camera_command, make_token, read_summary, serving
+from bench.processes import (
+    CLOUD,
+    EDGE,
+    ROOT,
+    camera_command,
+    free_port,
+    make_token,
+    read_summary,
+    serving,
+)
 
 CAMERA = "demo"
 
@@ -58,9 +67,11 @@ def _clip(source: str | None) -> str:
 def _server(data: Path) -> Iterator[str]:
     """A server process with certificates and tokens of its own; yields its address."""
     make_token(data, "camera", CAMERA)
-    make_token(data, "viewer", "screen")
-    with serving(data) as address:
+    token = make_token(data, "viewer", "screen").read_text().strip()
+    page = f"127.0.0.1:{free_port()}"
+    with serving(data, web=page) as address:
         print(f"server      {address}, TLS, data in {data}")
+        print(f"page        https://{page}  token {token}  (the certificate is the demo's own)")
         yield address
 
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from common.codec import Coded
 from common.errors import BadPicture
 from edge.capture import Frame
-from edge.encoder import Coded
 from edge.ledger import Ledger
 from edge.pictures import Picture
 from edge.rate import Plan, RateControl, Thinned
@@ -136,9 +136,10 @@ class Camera:
         self._ledger.on_stage("encode", time.monotonic() - started)
         # The count of coded frames is a sequence number: it rises, and has no gaps.
         seq = self._ledger.coded
-        self._rate.coded(len(coded.data), coded.quality)
+        quality = coded.header.quality
+        self._rate.coded(len(coded.data), quality, is_key=coded.place == 1)
         self._ledger.on_coded(seq, shot.moment, len(coded.data))
-        self._ledger.quality_sum += coded.quality / 255
+        self._ledger.quality_sum += quality / 255
         self._send(seq, shot.unix, coded.data)
 
     def _read_and_encode(self, frame: Frame, plan: Plan) -> Coded:

@@ -110,7 +110,7 @@ def _camera_faults(name: object, own: object) -> list[str]:
 def _bad_files(settings: EdgeSettings) -> list[str]:
     """What is wrong with the files that the settings name."""
     faults = []
-    for read in (settings.read_token, settings.read_authority):
+    for read in (settings.read_token, settings.read_authority, settings.read_own):
         try:
             read()
         except BadSettings as error:

@@ -43,7 +43,11 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """One layer file. nonzero and positions are None where this side has not the layer's model."""
+    """One layer file.
+
+    nonzero and positions are None, and latent is that of the picture, where this side has not the
+    layer's model.
+    """
 
     file: str
     bytes: int
@@ -87,7 +91,13 @@ def outputs(photos: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def encode_file(
-    encoder: Encoder, photo: Path, out: Path, *, quality: float, most: int | None
+    encoder: Encoder,
+    photo: Path,
+    out: Path,
+    *,
+    quality: float,
+    most: int | None,
+    profile: int = 0,
 ) -> Encoded:
     """Writes `out`, whole or not at all.
 
@@ -101,9 +111,9 @@ def encode_file(
     picture = read_picture(photo, encoder.side)
     analysis = encoder.analyse(picture)
     if most is None:
-        layer = encoder.layer(analysis, quality)
+        layer = encoder.layer(analysis, quality, profile)
     else:
-        layer = encoder.layer_within(analysis, most)
+        layer = encoder.layer_within(analysis, most, profile)
         if len(layer) > most:
             raise BadPicture(f"{photo}: {len(layer)} bytes at the least, not {most}")
     ms = (time.perf_counter() - started) * 1000
@@ -124,7 +134,7 @@ def inspect_file(path: Path, codec: MachineCodec | None) -> Inspected:
         with path.open("rb") as file:
             data = file.read(MAX_LAYER_BYTES + 1)
         header, body = unpack(data, None)
-        nonzero, positions = _integers(data, header, codec)
+        latent, nonzero, positions = _integers(data, header, codec)
     except OSError as error:
         raise CorruptStream(f"{path}: {error.strerror or error}") from error
     except CorruptStream as error:
@@ -144,7 +154,7 @@ def inspect_file(path: Path, codec: MachineCodec | None) -> Inspected:
         width=header.width,
         height=header.height,
         side=header.side,
-        latent=header.latent_size,
+        latent=latent,
         bpp=len(data) * 8 / (header.width * header.height),
         nonzero=nonzero,
         positions=positions,
@@ -153,9 +163,9 @@ def inspect_file(path: Path, codec: MachineCodec | None) -> Inspected:
 
 def _integers(
     data: bytes, header: Header, codec: MachineCodec | None
-) -> tuple[int, int] | tuple[None, None]:
-    """How many integers are not zero, and at how many positions there is one."""
+) -> tuple[tuple[int, int], int | None, int | None]:
+    """(rows, columns), how many integers are not zero, at how many positions there is one."""
     if codec is None or header.model != codec.model_id or header.kind is not Kind.MACHINE_INTRA:
-        return None, None
-    _, y = codec.decode(data)
-    return int(np.count_nonzero(y)), int(np.count_nonzero(y.any(axis=0)))
+        return header.latent_size, None, None
+    y = codec.decode(data).y
+    return codec.size(header), int(np.count_nonzero(y)), int(np.count_nonzero(y.any(axis=0)))

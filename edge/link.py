@@ -33,12 +33,14 @@ class Link:
     authority  PEM certificates to trust; None: those that the system trusts
     token      bearer token, sent with each stream
     plaintext  no TLS: on a network that others can read, token and layers are theirs
+    own        PEM of this camera's certificate and of its key, shown to a server that asks for it
     """
 
     server: str
     authority: bytes | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     plaintext: bool = False
+    own: tuple[bytes, bytes] | None = field(default=None, repr=False)
 
     def channel(self) -> grpc.aio.Channel:
         """A channel that is not connected yet: to be closed by the caller."""
@@ -47,7 +49,8 @@ class Link:
             options.append(("grpc.enable_http_proxy", 0))
         if self.plaintext:
             return grpc.aio.insecure_channel(self.server, options=options)
-        trust = grpc.ssl_channel_credentials(root_certificates=self.authority)
+        certificate, key = self.own or (None, None)
+        trust = grpc.ssl_channel_credentials(self.authority, key, certificate)
         return grpc.aio.secure_channel(self.server, trust, options=options)
 
     @property
@@ -89,6 +92,9 @@ class Link:
             return Unauthenticated(
                 f"the certificate of {self.server} is not signed by {trusted} ({reason})"
             )
+        if details.startswith("failed to connect") and details.endswith("Socket closed"):
+            what = "this certificate" if self.own else "cameras without a certificate"
+            return Unreachable(f"{self.server} hung up at once: does it take {what}?")
         if code is grpc.StatusCode.INTERNAL:  # a write met the end of the stream and hid its reason
             return Unreachable(f"{self.server}: the stream broke")
         return Unreachable(f"{self.server}: {_tail(details) or code.name}")

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -74,24 +74,28 @@ def encode(
     side: Annotated[
         int | None, typer.Option(help="Longer side to work at, a multiple of 32; default 640.")
     ] = None,
+    profile: Annotated[
+        Literal["detect", "recognise"],
+        typer.Option(help="For boxes, or in far fewer bytes for which classes are in view."),
+    ] = "detect",
     as_json: Json = False,
     weights: Weights = None,
 ) -> None:
     """Codes pictures into layer files, a line for each. A bad picture does not stop the others."""
-    from edge.encoder import Encoder
+    from edge.encoder import open_encoder
     from edge.files import encode_file, outputs
-    from edge.weights import load_weights
 
     if quality is not None and most is not None:
         raise BadSettings("--quality and --bytes exclude each other")
     settings = _settings(quality=quality, side=side, weights=weights)
     targets = outputs(photos, out)
-    encoder = Encoder(load_weights(settings.weights), threads=settings.threads, side=settings.side)
+    encoder = open_encoder(settings)
+    task = encoder.profile(profile)
     _make_folder(out)
     jobs = zip(photos, targets, strict=True)
     _each(
         jobs,
-        lambda job: encode_file(encoder, *job, quality=settings.quality, most=most),
+        lambda job: encode_file(encoder, *job, profile=task, quality=settings.quality, most=most),
         as_json=as_json,
     )
 
@@ -142,6 +146,10 @@ def run(
     side: Annotated[int | None, typer.Option(help="Longer side to work at.")] = None,
     ca: Annotated[Path | None, typer.Option(help="PEM file of the authority to trust.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="File with the token.")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="PEM file of this camera's own certificate.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
     spool: Annotated[
         Path | None, typer.Option(help="Folder of the queue on disk; default: in memory.")
     ] = None,
@@ -167,9 +175,9 @@ def run(
     """
     settings = _settings(
         config, camera=camera, source=source, server=server, fps=fps, quality=quality, side=side,
-        ca=ca, token_file=token_file, spool=spool, seconds=seconds, loop=loop, insecure=insecure,
-        boxes=boxes, weights=weights, budget=budget, latency_target_s=latency_target,
-        coalesce_s=coalesce, quality_floor=quality_floor,
+        ca=ca, token_file=token_file, certificate=certificate, key=key, spool=spool,
+        seconds=seconds, loop=loop, insecure=insecure, boxes=boxes, weights=weights, budget=budget,
+        latency_target_s=latency_target, coalesce_s=coalesce, quality_floor=quality_floor,
     )  # fmt: skip
     _run(settings, summary_file)
 
@@ -277,7 +285,8 @@ def _codec(settings: EdgeSettings) -> MachineCodec | None:
     if not (settings.weights / "manifest.json").exists():
         return None
     weights = load_weights(settings.weights)
-    return MachineCodec(weights.entropy, weights.manifest.model_id)
+    manifest = weights.manifest
+    return MachineCodec(weights.entropy, manifest.model_id, factors=manifest.factors)
 
 
 def _make_folder(folder: Path) -> None:

@@ -134,8 +134,11 @@ class RateControl:
         self._wish = float(bytes_per_second) or None
         self._bucket.set_budget(_tighter(self._limits.budget, self._wish), now)
 
-    def coded(self, size: int, quality: int) -> None:
-        """A frame was coded as planned into so many bytes, and will be spooled."""
+    def coded(self, size: int, quality: int, *, is_key: bool = False) -> None:
+        """A frame was coded as planned into so many bytes, and will be spooled.
+
+        is_key  it leans on no other: its size says little about the next one's
+        """
         self._layers += 1
         self._spooled += size
         self._credit -= self._frame_cost(size)
@@ -143,6 +146,8 @@ class RateControl:
             self._hint = float(quality)
         elif self._credit > 0:
             self._hint = min(self._hint + 4, self._limits.best)
+        if is_key and self._floor:
+            return
         least = size * 2 ** (-(quality - self._least) / _HALVING)
         self._floor += (least - self._floor) * (0.2 if self._floor else 1.0)
 

@@ -15,21 +15,22 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from common.codec import Coded
 from common.errors import BadPicture, GlimpseError, Unreachable
 from common.session import EdgeSession
 from edge.camera import Camera
+from edge.chain import Chain
 from edge.counter import WireBytes, WireCounter
 from edge.display import Display, status_line
-from edge.encoder import Coded, Encoder
+from edge.encoder import Encoder, open_encoder
 from edge.ledger import Ledger
-from edge.link import Link
+from edge.links import Links
 from edge.pictures import Picture
 from edge.rate import Plan, RateControl
 from edge.settings import EdgeSettings
 from edge.sources import camera_frames
 from edge.spool import MemorySpool, Spool, SqliteSpool
 from edge.uplink import Uplink
-from edge.weights import load_weights
 
 _MEASURE_EVERY_S = 0.25
 _STATUS_EVERY = 2  # measurements
@@ -50,13 +51,11 @@ async def run(settings: EdgeSettings, source: str, display: Display) -> Report:
     Raises GlimpseError for settings or weights that cannot work; what goes wrong later is told in
     the report.
     """
-    link = Link(
-        settings.server, settings.read_authority(), settings.read_token(), settings.insecure
-    )
-    encoder = Encoder(load_weights(settings.weights), threads=settings.threads, side=settings.side)
+    links = Links(settings.link)
+    encoder = open_encoder(settings)
     spool = _open_spool(settings)
     try:
-        return await _Run(settings, source, display, link, encoder, spool).run()
+        return await _Run(settings, source, display, links, encoder, spool).run()
     finally:
         spool.close()
 
@@ -69,7 +68,7 @@ class _Run:
         settings: EdgeSettings,
         source: str,
         display: Display,
-        link: Link,
+        links: Links,
         encoder: Encoder,
         spool: Spool,
     ) -> None:
@@ -90,12 +89,14 @@ class _Run:
             software=software(),
             paced=True,
         )
+        chain = Chain(encoder, key_every=settings.key_every, hold=settings.hold)
         self._uplink = Uplink(
-            session, link, spool, self._ledger, rate=self._rate, on_ending=self._count
-        )
+            session, links(), spool, self._ledger, renew=links, rate=self._rate,
+            on_ending=self._count, break_off=chain.break_off,
+        )  # fmt: skip
 
         def encode(picture: Picture, plan: Plan) -> Coded:
-            return encoder.coded(encoder.analyse(picture), plan)
+            return chain.code(encoder.analyse(picture), plan)
 
         stopping = threading.Event()
         self._frames = camera_frames(settings, source, stopping)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -30,9 +32,12 @@ from pydantic_settings import (
 )
 
 from common.errors import BadSettings
+from common.temporal import USUAL_HOLD
 from edge.address import shown
 from edge.budget import parse_budget
+from edge.link import Link
 from edge.masks import Point, mask_faults
+from edge.providers import Precision, Provider
 from edge.rate import MOST_COALESCE_S, Limits
 from edge.weights import DEFAULT_WEIGHTS
 
@@ -99,10 +104,28 @@ class EdgeSettings(BaseSettings):
     )
     token: SecretStr | None = Field(None, description="Bearer token of this camera.")
     token_file: Path | None = Field(None, description="File that holds the token instead.")
+    certificate: Path | None = Field(
+        None, description="PEM file of this camera's own certificate, for a server that asks."
+    )
+    key: Path | None = Field(None, description="PEM file of that certificate's key.")
     insecure: bool = Field(False, description="Plaintext instead of TLS, to any address.")
     weights: Path = Field(DEFAULT_WEIGHTS, description="Weights folder with its manifest.json.")
     fps: float = Field(5.0, gt=0, le=120, description="Frames a second, 0 to 120.")
     quality: float = Field(0.4, ge=0, le=1, description="0 (fewest bytes) to 1 (most).")
+    key_every: int = Field(
+        50,
+        ge=1,
+        le=50,
+        description="Layers from one that stands alone to the next; those between code what "
+        "changed. 1: all stand alone, as is best for a camera that moves.",
+    )
+    hold: float = Field(
+        USUAL_HOLD,
+        ge=0.5,
+        le=1,
+        description="How far a value may drift before an inter layer codes a change, in "
+        "quantisation steps; 0.5 is plain rounding.",
+    )
     budget: str | None = Field(
         None,
         description="Bytes on the wire, both ways, headers included, such as 50 MB/day, 10 kbit/s "
@@ -129,6 +152,16 @@ class EdgeSettings(BaseSettings):
         640, description="Longer side of the working picture in pixels: 32, 64, ... 4096."
     )
     threads: int = Field(2, ge=1, le=64, description="CPU threads of the encoder.")
+    provider: Provider = Field(
+        "cpu",
+        description="Where the network runs: cpu, cuda, tensorrt or openvino. All but cpu need "
+        "their own package in place of onnxruntime: onnxruntime-gpu or onnxruntime-openvino.",
+    )
+    precision: Precision = Field(
+        "auto",
+        description="fp32, int8 or auto: int8 if the weights have it and this processor multiplies "
+        "bytes quickly (x86 with VNNI, Arm with dot products).",
+    )
     boxes: bool = Field(True, description="Ask the server to send boxes back.")
     spool: Path | None = Field(
         None, description="Folder of the queue on disk; none: in memory, lost with the process."
@@ -173,6 +206,10 @@ class EdgeSettings(BaseSettings):
     def _consistent(self) -> Self:
         if self.ca and self.insecure:
             raise ValueError("a certificate authority and plaintext (insecure) exclude each other")
+        if self.certificate and self.insecure:
+            raise ValueError("a certificate and plaintext (insecure) exclude each other")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
         if self.token and self.token_file:
             raise ValueError("token and token_file exclude each other")
         if self.latency_target_s is not None and self.coalesce_s >= self.latency_target_s:
@@ -205,10 +242,29 @@ class EdgeSettings(BaseSettings):
         """The authority's PEM bytes. Raises BadSettings for a file that holds no certificate."""
         if self.ca is None:
             return None
-        pem = read_file(self.ca, "certificate file")
-        if b"-----BEGIN CERTIFICATE-----" not in pem:
-            raise BadSettings(f"certificate file {self.ca} holds no PEM certificate")
-        return pem
+        return _read_pem(self.ca, "certificate", b"CERTIFICATE")
+
+    def read_own(self) -> tuple[bytes, bytes] | None:
+        """PEM bytes of this camera's certificate and of its key. Raises BadSettings."""
+        if self.certificate is None or self.key is None:
+            return None
+        own = (
+            _read_pem(self.certificate, "certificate", b"CERTIFICATE"),
+            _read_pem(self.key, "key", b"PRIVATE KEY"),
+        )
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_cert_chain(self.certificate, self.key, password="")
+        except OSError as error:  # ssl.SSLError is one
+            reason = getattr(error, "reason", None) or error.strerror
+            names = f"{self.certificate} and {self.key}"
+            raise BadSettings(f"{names} do not go together: {reason}") from error
+        return own
+
+    def link(self) -> Link:
+        """The way to the server, as the files are now. Raises BadSettings."""
+        token, authority = self.read_token(), self.read_authority()
+        return Link(self.server, authority, token, self.insecure, self.read_own())
 
     def lines(self) -> list[str]:
         """`name = value` for each field, secrets masked: printed on start."""
@@ -281,6 +337,13 @@ def _fault(detail: ErrorDetails, flags: Mapping[str, Any]) -> str:
     variable = _PREFIX + key.upper()
     origin = f" (from {variable})" if variable in os.environ and key not in flags else ""
     return f"{'.'.join(map(str, detail['loc']))}{origin}: {message}"
+
+
+def _read_pem(path: Path, what: str, kind: bytes) -> bytes:
+    pem = read_file(path, f"{what} file")
+    if not re.search(rb"-----BEGIN [A-Z ]*" + kind + b"-----", pem):
+        raise BadSettings(f"{what} file {path} holds no PEM {what}")
+    return pem
 
 
 def read_file(path: Path, what: str) -> bytes:

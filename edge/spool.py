@@ -4,6 +4,7 @@ A layer is spooled before it is sent and leaves when the cloud has acked it, so 
 loses no layer that `append` returned for. Layers come out in the order they went in; those of an
 earlier boot (before a crash or a restart) therefore come first. The spool is bounded by the bytes
 of its layers: when it is full the oldest expire, because new boxes are worth more than old ones.
+What expires takes along the layers behind it that lean on it, up to the next intra layer.
 
 One contract, two bodies: `MemorySpool` for tests and for cameras without a disk, `SqliteSpool`.
 """
@@ -20,7 +21,8 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from common.errors import BadSettings, StoreFull
+from common.bitstream import is_inter
+from common.errors import BadSettings, CorruptStream, StoreFull
 from common.types import FrameId, Layer
 
 T = TypeVar("T")
@@ -102,8 +104,12 @@ class MemorySpool:
                 if layer.frame not in self._layers:
                     self._layers[layer.frame] = next(self._cursors), layer
                     self._bytes += len(layer.data)
-            while self._bytes > self._max_bytes:
-                frame = next(iter(self._layers))
+            full = False
+            while self._layers:
+                frame, (_, head) = next(iter(self._layers.items()))
+                if self._bytes <= self._max_bytes and not (full and _leans(head.data)):
+                    break
+                full = True
                 self._remove(frame)
                 expired.append(Expired(frame, ExpiryReason.SPOOL_FULL))
         return tuple(expired)
@@ -131,6 +137,13 @@ class MemorySpool:
     def _remove(self, frame: FrameId) -> None:
         _, layer = self._layers.pop(frame)
         self._bytes -= len(layer.data)
+
+
+def _leans(data: bytes) -> bool:
+    try:
+        return is_inter(data)
+    except CorruptStream:  # the spool keeps whatever it was given
+        return False
 
 
 def _check_camera(layers: Sequence[Layer], camera: str) -> None:
@@ -238,11 +251,13 @@ class SqliteSpool:
             )
             held = held.plus(inserted.rowcount, inserted.rowcount * len(layer.data))
             self._top = max(self._top, inserted.lastrowid or 0)
-        evicted = []
-        while held.bytes > self._max_bytes:
-            id_, boot, seq, size = self._db.execute(
-                "SELECT id, boot, seq, length(data) FROM layer ORDER BY id LIMIT 1"
-            ).fetchone()
+        evicted: list[FrameId] = []
+        sql = "SELECT id, boot, seq, data FROM layer ORDER BY id LIMIT 1"
+        while held.frames:
+            id_, boot, seq, data = self._db.execute(sql).fetchone()
+            if held.bytes <= self._max_bytes and not (evicted and _leans(data)):
+                break
+            size = len(data)
             self._db.execute("DELETE FROM layer WHERE id = ?", (id_,))
             held = held.plus(-1, -size)
             evicted.append(FrameId(self._camera, boot, seq))
@@ -296,7 +311,7 @@ class SqliteSpool:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(db)
-        except BaseException:
+        except BaseException:  # a KeyboardInterrupt too must leave no file open
             db.close()
             raise
         return db

@@ -30,6 +30,7 @@ StreamEvent = Connected | Received[ToEdge] | Disconnected | GlimpseError
 class Stream:
     """One try to reach the server, and the stream if it comes about.
 
+    link       where to, asked when it is time
     at         when to connect, seconds of time.monotonic()
     emit       takes each event
     on_ending  called before the connection is closed by this side
@@ -37,7 +38,7 @@ class Stream:
 
     def __init__(
         self,
-        link: Link,
+        link: Callable[[], Link],
         at: float,
         emit: Callable[[Stream, StreamEvent], None],
         on_ending: Callable[[], None],
@@ -68,17 +69,18 @@ class Stream:
 
     async def _run(self, at: float) -> None:
         await asyncio.sleep(max(at - time.monotonic(), 0.0))
-        channel = self._link.channel()
+        link = self._link()
+        channel = link.channel()
         try:
-            event = await self._talk(channel)
+            event = await self._talk(link, channel)
             self._on_ending()
             self._emit(self, event)
         finally:
             await channel.close(None)
 
-    async def _talk(self, channel: grpc.aio.Channel) -> Disconnected | GlimpseError:
+    async def _talk(self, link: Link, channel: grpc.aio.Channel) -> Disconnected | GlimpseError:
         stub = ingest_pb2_grpc.IngestServiceStub(channel)
-        call = stub.Stream(_written(self._requests), metadata=self._link.metadata)
+        call = stub.Stream(_written(self._requests), metadata=link.metadata)
         try:
             await call.wait_for_connection()
             self._emit(self, Connected())
@@ -87,14 +89,14 @@ class Stream:
                 if message is not None:
                     self._emit(self, Received(message))
         except grpc.aio.AioRpcError as error:
-            return self._link.explain(error)
+            return link.explain(error)
         except RemoteProtocolError as error:
             return error
         finally:
             # Whatever ends this, CancelledError too, ends the call and its writer with it.
             self._requests.put_nowait(None)
             call.cancel()
-        return Unreachable(f"{self._link.server} ended the stream")
+        return Unreachable(f"{link.server} ended the stream")
 
 
 async def _written(requests: Requests) -> AsyncIterator[ingest_pb2.StreamRequest]:

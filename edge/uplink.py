@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from common.bitstream import is_inter, link, unpack_inter
 from common.errors import (
+    CorruptStream,
     GlimpseError,
     ModelMismatch,
     PermissionDenied,
@@ -71,8 +73,11 @@ _Event = EdgeEvent | StreamEvent
 class Uplink:
     """Drives one EdgeSession until its source has ended and everything is settled.
 
+    renew      makes the link anew for each connection, with certificates and token as they are
+               by then; None: `link` stays as it is
     rate       says when layers go; the session is paced then; None: as soon as credit allows
     on_ending  called before a connection is closed by this side: a last chance to count its bytes
+    break_off  called when the chain of layers is broken: the next one must lean on none
     """
 
     def __init__(
@@ -82,12 +87,15 @@ class Uplink:
         spool: spools.Spool,
         ledger: Ledger,
         *,
+        renew: Callable[[], Link] | None = None,
         rate: RateControl | None = None,
         on_ending: Callable[[], None] = lambda: None,
+        break_off: Callable[[], None] = lambda: None,
     ) -> None:
         self.trouble: GlimpseError | None = None  # why there is no connection now
         self._session = session
         self._link = link
+        self._renew = renew or (lambda: link)
         self._spool = spool
         self._ledger = ledger
         self._rate = rate
@@ -99,6 +107,8 @@ class Uplink:
         self._wake: asyncio.TimerHandle | None = None  # for rate control
         self._ending = False
         self._refused: set[FrameId] = set()  # delivered as refused, not yet out of the spool
+        self._break_off = break_off
+        self._link_of_last: int | None = None  # of the last layer that was spooled
         self._finished = False
 
     def frame(self, seq: int, captured_at: float, data: bytes) -> None:
@@ -209,23 +219,44 @@ class Uplink:
             case ArmTimer(at):
                 self._arm(at)
             case Connect(at):
-                self._stream = Stream(self._link, at, self._emit, self._on_ending)
+                self._stream = Stream(self._renew, at, self._emit, self._on_ending)
             case Close():
                 self._close(action)
             case Finish():
                 self._finished = True
 
     async def _put(self, layer: Layer) -> None:
+        if not self._follows(layer):
+            self._lost(layer, "chain_broken", "it leans on a frame that was not spooled")
+            return
         started = time.monotonic()
         try:
             expired = await asyncio.to_thread(self._spool.append, [layer])
         except StoreFull as error:
             # Sent without a copy on disk it may still arrive, but nobody would know.
-            log.warning("a frame was not spooled", frame=str(layer.frame), reason=str(error))
-            self._ledger.on_lost(layer.frame, "disk_full")
-        else:
-            self._ledger.on_expired(expired)
-            self._ledger.on_stage("spool", time.monotonic() - started)
+            self._lost(layer, "disk_full", str(error))
+            return
+        self._ledger.on_expired(expired)
+        self._ledger.on_stage("spool", time.monotonic() - started)
+        self._link_of_last = link(layer.data)
+        if any(gone.frame == layer.frame for gone in expired):
+            self._broken()
+
+    def _follows(self, layer: Layer) -> bool:
+        """Whether the layer leans on none, or on the one that was spooled last."""
+        try:
+            return not is_inter(layer.data) or unpack_inter(layer.data)[1] == self._link_of_last
+        except CorruptStream:
+            return True  # the server will say what it is
+
+    def _lost(self, layer: Layer, reason: str, why: str) -> None:
+        log.warning("a frame was not spooled", frame=str(layer.frame), reason=why)
+        self._ledger.on_lost(layer.frame, reason)
+        self._broken()
+
+    def _broken(self) -> None:
+        self._link_of_last = None
+        self._break_off()
 
     async def _drop(self, frames: Iterable[FrameId]) -> None:
         """Counts what leaves by what was there: an expired frame may be acked all the same."""
@@ -245,6 +276,7 @@ class Uplink:
             return
         if item.outcome is Outcome.REFUSED:
             self._refused.add(item.frame)
+            self._break_off()
             log.warning("a layer was refused", frame=str(item.frame), reason=item.reason)
         self._ledger.on_verdict(item, time.monotonic())
 
@@ -268,7 +300,7 @@ class Uplink:
             self._stream.close()
             self._closing.add(self._stream)
             self._stream = None
-        if close.code is not GoodbyeCode.DONE:
+        if close.code not in (GoodbyeCode.DONE, GoodbyeCode.RENEW):
             reason = close.reason or close.code.name.lower().replace("_", " ")
             self._report(_ERRORS.get(close.code, Unreachable)(f"{self._link.server}: {reason}"))
 

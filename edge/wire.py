@@ -23,7 +23,7 @@ from common.events import (
     ToServer,
     Welcome,
 )
-from common.types import Box
+from common.types import Box, Presence
 from glimpse.v1 import ingest_pb2, types_pb2
 
 _US = 1_000_000  # microseconds per second
@@ -106,7 +106,8 @@ def _frame_result(result: ingest_pb2.FrameResult) -> FrameResult:
     known = int(result.outcome) in set(Outcome)
     outcome = Outcome(result.outcome) if known else Outcome.UNSPECIFIED
     boxes = _boxes(result.boxes) if result.has_boxes else None
-    return FrameResult(result.boot, result.seq, outcome, result.reason, boxes)
+    presences = _presences(result.presences)
+    return FrameResult(result.boot, result.seq, outcome, result.reason, boxes, presences)
 
 
 def _boxes(boxes: Iterable[types_pb2.Box]) -> tuple[Box, ...]:
@@ -114,6 +115,13 @@ def _boxes(boxes: Iterable[types_pb2.Box]) -> tuple[Box, ...]:
         return tuple(Box(b.label, b.score, b.x1, b.y1, b.x2, b.y2) for b in boxes)
     except ValueError as error:
         raise RemoteProtocolError(f"the server sent a box that is none: {error}") from error
+
+
+def _presences(presences: Iterable[types_pb2.Presence]) -> tuple[Presence, ...]:
+    try:
+        return tuple(Presence(p.label, p.score) for p in presences)
+    except ValueError as error:
+        raise RemoteProtocolError(f"the server sent a presence that is none: {error}") from error
 
 
 def _read_goodbye(goodbye: ingest_pb2.Goodbye) -> Goodbye:

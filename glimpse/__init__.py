@@ -11,6 +11,8 @@
     frames(camera, label, ...)  what is stored, newest first
     frame("gate/b1/7")          one stored frame with its layer
 
+`verify_webhook` is for who receives the server's webhooks.
+
 `glimpse.v1` is the code generated from proto/glimpse/v1, for who wants to speak it by hand.
 """
 
@@ -23,6 +25,7 @@ from glimpse.errors import (
     Error,
     InvalidLayer,
     InvalidRequest,
+    InvalidSignature,
     ModelMismatch,
     NotFound,
     PermissionDenied,
@@ -32,7 +35,8 @@ from glimpse.errors import (
     Unsupported,
 )
 from glimpse.retry import Retry
-from glimpse.types import Box, Detection, Frame, FrameId, Sighting
+from glimpse.types import Box, Detection, Frame, FrameId, Presence, Sighting
+from glimpse.webhooks import verify_webhook
 
 __all__ = [
     "AsyncClient",
@@ -45,13 +49,16 @@ __all__ = [
     "FrameId",
     "InvalidLayer",
     "InvalidRequest",
+    "InvalidSignature",
     "ModelMismatch",
     "NotFound",
     "PermissionDenied",
+    "Presence",
     "Retry",
     "Sighting",
     "TimedOut",
     "Unauthenticated",
     "Unavailable",
     "Unsupported",
+    "verify_webhook",
 ]

@@ -92,6 +92,8 @@ class Connection:
             return _BY_CODE[code](reason)
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             return invalid(reason)
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # also what gRPC says of a long message
+            return (invalid if "larger than max" in details else Unavailable)(reason)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return TimedOut(f"{self.server} did not answer in time")
         if code is grpc.StatusCode.UNIMPLEMENTED:

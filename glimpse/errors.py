@@ -43,5 +43,9 @@ class Unsupported(Error):
     """The server knows no such call: it is of an older version, or something else altogether."""
 
 
+class InvalidSignature(Error):
+    """A webhook's message is not from who has the secret, or it is an old one sent again."""
+
+
 class Closed(Error):
     """The client was closed before or during the call."""

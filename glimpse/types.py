@@ -43,6 +43,14 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Presence:
+    """That something of a class is in view, wherever it is: score 0..1."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Detection:
     """What is in a layer.
 
@@ -50,7 +58,8 @@ class Detection:
     model_id       the model that coded the layer, 0..65535
     profile        its task profile: 0 detect, 1 recognise
     quality        0 (fewest bytes) .. 1
-    boxes          by falling score
+    boxes          by falling score; none from a recognise layer
+    presences      what is in view, by falling score, from a recognise layer
     """
 
     width: int
@@ -59,6 +68,7 @@ class Detection:
     profile: int
     quality: float
     boxes: tuple[Box, ...]
+    presences: tuple[Presence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,8 @@ class Sighting:
     captured_at    seconds since 1970-01-01 UTC, by the camera's clock
     layer_bytes    length of its layer
     width, height  pixels of the source picture
-    boxes          by falling score
+    boxes          by falling score; none from a recognise layer
+    presences      what is in view, by falling score, from a recognise layer
     missed         frames that the server dropped before this one, because they were read too slowly
     reconnects     connections lost since the sighting before. If not 0, some frames may have gone
                    unseen that `missed` does not count; Client.frames has them
@@ -82,6 +93,7 @@ class Sighting:
     boxes: tuple[Box, ...]
     missed: int = 0
     reconnects: int = 0
+    presences: tuple[Presence, ...] = ()
 
     @property
     def camera(self) -> str:
@@ -94,12 +106,14 @@ class Frame:
 
     captured_at    seconds since 1970-01-01 UTC, by the camera's clock
     layer_bytes    length of its layer
-    width, height  pixels of the source picture; 0: the layer's header cannot be read
+    width, height  pixels of the source picture; 0: the layer cannot be read, or leans on the one
+                   before and no detector has looked yet
     boxes          by falling score; None: no detector has looked yet, or none could
+    presences      what is in view, by falling score, from a recognise layer, which has no boxes
     detector       which detector found the boxes; empty while there are none
     fault          why no detector can read the layer; empty: nothing is known against it
     pinned         kept whatever its age
-    layer          the layer itself; None in a list
+    layer          the layer, one that needs no other; None in a list
     """
 
     frame: FrameId
@@ -112,6 +126,7 @@ class Frame:
     fault: str = ""
     pinned: bool = False
     layer: bytes | None = None
+    presences: tuple[Presence, ...] = ()
 
     @property
     def camera(self) -> str:

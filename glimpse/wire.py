@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable
 
 from glimpse.errors import InvalidLayer
-from glimpse.types import Box, Detection, Frame, FrameId, Sighting
+from glimpse.types import Box, Detection, Frame, FrameId, Presence, Sighting
 from glimpse.v1 import archive_pb2, detection_pb2, types_pb2
 
 MAX_LAYER_BYTES = 1 << 20
@@ -53,7 +53,15 @@ def frame_request(frame: FrameId | str) -> archive_pb2.GetFrameRequest:
 
 
 def detection(r: detection_pb2.DetectResponse) -> Detection:
-    return Detection(r.width, r.height, r.model_id, r.profile, r.quality / 255, _boxes(r.boxes))
+    return Detection(
+        r.width,
+        r.height,
+        r.model_id,
+        r.profile,
+        r.quality / 255,
+        _boxes(r.boxes),
+        _presences(r.presences),
+    )
 
 
 def sighting(r: detection_pb2.WatchResponse, reconnects: int) -> Sighting:
@@ -66,6 +74,7 @@ def sighting(r: detection_pb2.WatchResponse, reconnects: int) -> Sighting:
         _boxes(r.boxes),
         r.missed,
         reconnects,
+        _presences(r.presences),
     )
 
 
@@ -81,11 +90,16 @@ def frame(f: archive_pb2.ArchivedFrame, layer: bytes | None = None) -> Frame:
         f.fault,
         f.pinned,
         layer,
+        _presences(f.presences),
     )
 
 
 def _boxes(boxes: Iterable[types_pb2.Box]) -> tuple[Box, ...]:
     return tuple(Box(b.label, *map(_plain, (b.score, b.x1, b.y1, b.x2, b.y2))) for b in boxes)
+
+
+def _presences(presences: Iterable[types_pb2.Presence]) -> tuple[Presence, ...]:
+    return tuple(Presence(p.label, _plain(p.score)) for p in presences)
 
 
 def _plain(value: float) -> float:

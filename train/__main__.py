@@ -1,4 +1,4 @@
-"""python -m train {pixel,machine,export,plot}: what runs on the edge and in the cloud, made."""
+"""python -m train {pixel,machine,recognise,peer,export,plot}: makes what both sides run."""
 
 from __future__ import annotations
 
@@ -35,11 +35,20 @@ def pixel(
     batch: int = 16,
     evaluate_every: Evaluate = 20,
     device: Device = "auto",
+    compressed: Annotated[
+        bool, typer.Option(help="Train on pictures that went through image codecs too.")
+    ] = False,
 ) -> None:
     """The detector without a bottleneck: the codec's start, and the bench's fair opponent."""
     threads()
     train(
-        Recipe(bottleneck=False, minutes=minutes, batch=batch, evaluate_every=evaluate_every),
+        Recipe(
+            bottleneck=False,
+            compressed=compressed,
+            minutes=minutes,
+            batch=batch,
+            evaluate_every=evaluate_every,
+        ),
         data,
         out,
         start,
@@ -69,16 +78,66 @@ def machine(
 
 
 @app.command()
+def recognise(
+    data: Data,
+    run: Annotated[
+        Path, typer.Option(help="Folder of the machine run whose trunk is taken.")
+    ] = Path("runs/machine"),
+    out: Out = Path("runs/recognise"),
+    minutes: Minutes = 10,
+    views: Annotated[
+        int, typer.Option(min=1, help="Latents made of each picture before, a minute or two each.")
+    ] = 4,
+    evaluate_every: Evaluate = 5,
+    device: Device = "auto",
+) -> None:
+    """The recognise profile on a finished machine run: which classes are in view."""
+    from train.recognise import Recipe as Recognise
+    from train.recognise import train as train_recognise
+
+    threads()
+    recipe = Recognise(minutes=minutes, views=views, evaluate_every=evaluate_every)
+    train_recognise(recipe, data, run, out, _device(device))
+
+
+@app.command()
+def peer(
+    data: Data,
+    out: Out = Path("runs/peer"),
+    minutes: Minutes = 60,
+    lambdas: Annotated[
+        list[float] | None, typer.Option(help="Distortion's weights, a network each; repeatable.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """The bench's learned opponent: CompressAI's mbt2018-mean, the minutes shared out."""
+    from train.peer import LAMBDAS, PeerRecipe, train_peers
+
+    threads()
+    wanted = sorted(lambdas or LAMBDAS, reverse=True)
+    if not train_peers(PeerRecipe(minutes=minutes), wanted, data, out, _device(device)):
+        typer.echo(f"{out}: stopped; the same command goes on")
+
+
+@app.command()
 def export(
     data: Data,
     run: Annotated[Path, typer.Option(help="Folder of the finished run.")] = Path("runs/machine"),
     out: Annotated[Path, typer.Option(help="Weights folder to write.")] = Path("weights"),
     name: Annotated[str, typer.Option(help="The model's name.")] = "glimpse-streets",
+    clip: Annotated[
+        list[Path] | None,
+        typer.Option(help="Clip of a fixed camera; its first half counts for inter tables."),
+    ] = None,
+    recogniser: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a run of the recognise profile on the same trunk."),
+    ] = None,
 ) -> None:
     """Exports a run to what edge and cloud load; counts the entropy tables on train."""
     from train.export import export as write
 
-    manifest = write(run, data, out, name)
+    manifest = write(run, data, out, name, clip or (), recogniser=recogniser)
     typer.echo(f"{out}: model {manifest.name} {manifest.model_id:04x}")
 
 

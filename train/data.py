@@ -8,7 +8,7 @@ and an image's `not_labelled` lists classes that may be visible in it but carry 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class CocoFolder:
         for annotation in index["annotations"]:
             by_image.setdefault(annotation["image_id"], []).append(annotation)
         self.images = index["images"][:most]
-        self.samples = [
+        self.samples: Sequence[Sample] = [
             self._sample(folder / split, image, by_image.get(image["id"], []))
             for image in self.images
         ]
@@ -110,7 +110,7 @@ class Augment:
 class Canvases(IterableDataset[Batch]):
     """An endless stream of batches; `mosaic` can be turned off near the end of a run."""
 
-    def __init__(self, samples: list[Sample], augment: Augment, batch: int, seed: int) -> None:
+    def __init__(self, samples: Sequence[Sample], augment: Augment, batch: int, seed: int) -> None:
         self.samples, self.augment, self.batch, self.seed = samples, augment, batch, seed
 
     def __iter__(self) -> Iterator[Batch]:
@@ -129,11 +129,11 @@ class Canvases(IterableDataset[Batch]):
     def _canvas(self, rng: np.random.Generator, samples: list[Sample]) -> Sample:
         size = self.augment.size
         if len(samples) == 1:
-            return _jitter(rng, _place(rng, samples[0], size, size))
+            return jitter(rng, place(rng, samples[0], size, size))
         cx, cy = rng.integers(size // 4, 3 * size // 4, 2)
         tiles = [(0, 0, cx, cy), (cx, 0, size, cy), (0, cy, cx, size), (cx, cy, size, size)]
         parts = [
-            (x1, y1, _place(rng, s, x2 - x1, y2 - y1))
+            (x1, y1, place(rng, s, x2 - x1, y2 - y1))
             for s, (x1, y1, x2, y2) in zip(samples, tiles, strict=True)
         ]
         canvas = np.empty((size, size, 3), np.uint8)
@@ -148,13 +148,22 @@ class Canvases(IterableDataset[Batch]):
             np.concatenate([p.regions + s for (_, _, p), s in zip(parts, shift, strict=True)]),
             np.concatenate([p.region_classes for _, _, p in parts]),
         )
-        return _jitter(rng, joined)
+        return jitter(rng, joined)
 
 
-def _place(rng: np.random.Generator, sample: Sample, width: int, height: int) -> Sample:
-    """A scaled, perhaps mirrored crop that fills width x height; grey where it does not reach."""
+def place(
+    rng: np.random.Generator,
+    sample: Sample,
+    width: int,
+    height: int,
+    zoom: tuple[float, float] = (0.55, 1.6),
+) -> Sample:
+    """A scaled, perhaps mirrored crop that fills width x height; grey where it does not reach.
+
+    zoom  bounds of how much larger it is than what would just fill it
+    """
     h, w = sample.pixels.shape[:2]
-    scale = max(width / w, height / h) * np.exp(rng.uniform(np.log(0.55), np.log(1.6)))
+    scale = max(width / w, height / h) * np.exp(rng.uniform(*np.log(zoom)))
     aspect = np.exp(rng.uniform(-0.15, 0.15))
     sx, sy = scale * aspect, scale / aspect
     # where the tile's corner falls in the scaled picture; negative leaves a grey border
@@ -209,7 +218,7 @@ def _clip(sample: Sample, tile: Pixels, boxes: Boxes, regions: Boxes) -> Sample:
     )
 
 
-def _jitter(rng: np.random.Generator, sample: Sample) -> Sample:
+def jitter(rng: np.random.Generator, sample: Sample) -> Sample:
     """Gain, offset and saturation of the whole canvas; a little sensor noise."""
     x = sample.pixels.astype(np.float32)
     grey = x.mean(2, keepdims=True)
@@ -220,7 +229,7 @@ def _jitter(rng: np.random.Generator, sample: Sample) -> Sample:
     return sample
 
 
-def collate(samples: list[Sample]) -> Batch:
+def collate(samples: Sequence[Sample]) -> Batch:
     """Pads boxes and regions to the longest list of the batch."""
     most = max(1, max(len(s.boxes) for s in samples))
     most_regions = max(1, max(len(s.regions) for s in samples))

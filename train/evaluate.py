@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from faster_coco_eval import COCO, COCOeval_faster
+from PIL import Image
 from torch import Tensor
 
 from cloud.models.detector import select
+from common.geometry import working_size
 from train.data import Pixels, Sample
 
 Predict = Callable[[Tensor], tuple[Tensor, Tensor, float]]
@@ -28,21 +30,36 @@ def pad(pixels: Pixels, multiple: int = 16) -> Pixels:
     return np.pad(pixels, size, constant_values=128)
 
 
+def scaled(pixels: Pixels, side: int) -> Pixels:
+    """The picture with its longer side at most `side` pixels, scaled as the edge does."""
+    size = working_size(pixels.shape[1], pixels.shape[0], side)
+    if size == (pixels.shape[1], pixels.shape[0]):
+        return pixels
+    small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return np.asarray(small)
+
+
 def to_input(pixels: Pixels) -> Tensor:
     """H W 3 uint8 -> x 1 3 H W float in 0..1, padded to the codec's stride."""
     x = torch.from_numpy(pad(pixels)).permute(2, 0, 1)[None].float() / 255
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def detections(predict: Predict, samples: Sequence[Sample]) -> tuple[list[dict[str, Any]], float]:
-    """COCO result rows of all samples, and the mean bits per source pixel."""
+def detections(
+    predict: Predict, samples: Sequence[Sample], side: int = 640
+) -> tuple[list[dict[str, Any]], float]:
+    """COCO result rows of all samples, and the mean bits per source pixel.
+
+    side  longer side in pixels that larger pictures are scaled to
+    """
     rows, bpp = [], []
     for sample in samples:
         h, w = sample.pixels.shape[:2]
-        logits, boxes, bits = predict(to_input(sample.pixels))
+        pixels = scaled(sample.pixels, side)
+        logits, boxes, bits = predict(to_input(pixels))
         bpp.append(bits / (h * w))
         scores, classes, corners = select(logits[0], boxes[0], min_score=0.005)
-        corners = corners.clip(0, [w, h, w, h])
+        corners = (corners * (w / pixels.shape[1])).clip(0, [w, h, w, h])
         for score, label, (x1, y1, x2, y2) in zip(scores, classes, corners.tolist(), strict=True):
             box = [x1, y1, x2 - x1, y2 - y1]
             row = {"image_id": sample.image_id, "category_id": int(label), "bbox": box}

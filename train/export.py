@@ -1,17 +1,23 @@
 """A finished run -> a weights folder: everything that edge and cloud load, and nothing else.
 
-encoder.onnx          x uint8 1 H W 3 -> y float32 1 M H/16 W/16        edge
-gains.npy             profiles x levels x M, logarithms, float32        edge
-tables.npz            counted integer tables (common/entropy.py)        both
-detector.safetensors  detector and inverse gains, float16               cloud
-manifest.json         hashes of the above, the model id made of them, labels, how it was trained
+encoder.onnx            x uint8 1 H W 3 -> y float32 1 M H/16 W/16        edge
+encoder.int8.onnx       the same in int8 (int8.py)                        edge
+gains.npy               profiles x levels x M, logarithms, float32        edge
+tables.npz              counted integer tables (common/entropy.py)        both
+detector.safetensors    detector and inverse gains, float16               cloud
+manifest.json           hashes of the above, the model id made of them, labels, how it was trained
+
+With a run of the profile `recognise` beside it:
+
+recognise.npz           weight and bias of its summary of y, float32      edge
+recogniser.safetensors  recogniser and inverse gains, float16             cloud
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +33,17 @@ from torch import Tensor, nn
 from cloud.models.machine import STRIDE, Encoder
 from common.entropy import EntropyModel
 from common.manifest import Manifest
-from train.data import CocoFolder
-from train.evaluate import to_input
+from train.data import CocoFolder, Pixels, Sample
+from train.evaluate import scaled, to_input
+from train.int8 import int8
 from train.machine import Network, load_network
+from train.profiles import Ints, Profile, detect, recognise
+from train.recognise import Recognition, load_recognition
+from train.sequences import from_clip, from_picture
 
 QUALITIES = tuple(round((band + 0.5) * 255 / 8) for band in range(8))  # one in each band
-PROFILES = ("detect",)
+SIDES = (640, 448)  # longer sides in pixels at which tables are counted, in turn
+CLIP_FPS = 5.0
 
 
 class _Camera(nn.Module):
@@ -47,27 +58,60 @@ class _Camera(nn.Module):
         return y
 
 
-def export(run: Path, data: Path, out: Path, name: str, pictures: int = 600) -> Manifest:
-    """Writes `out`; tables are counted on the first `pictures` of train. Returns the manifest."""
+def export(
+    run: Path,
+    data: Path,
+    out: Path,
+    name: str,
+    clips: Sequence[Path] = (),
+    pictures: int = 600,
+    recogniser: Path | None = None,
+) -> Manifest:
+    """Writes `out` and returns its manifest.
+
+    recogniser  folder of a run of the profile `recognise` on the same trunk
+
+    Intra tables are counted on the first `pictures` of train; inter tables on a fourth of them set
+    in motion, and on the first half of each of `clips`, seen by fixed cameras.
+    """
     network, state = load_network(run)
     training = CocoFolder(data, "train", pictures)
-    entropy = EntropyModel.count(latents(network, training), network.machine.config.latent)
+    profiles = {"detect": detect(network)}
+    encoder = encoder_onnx(network.machine.encoder)
     files = {
-        "encoder.onnx": encoder_onnx(network.machine.encoder),
-        "gains.npy": _npy(network.machine.gains.log_gain.detach().float().numpy()),
-        "tables.npz": _npz(entropy.to_arrays()),
-        "detector.safetensors": save(_cloud_tensors(network)),
+        "encoder.onnx": encoder,
+        "encoder.int8.onnx": int8(encoder, spread(training.samples)),
+        "detector.safetensors": save(_detector_tensors(network)),
     }
+    log_gain = network.machine.gains.log_gain.detach()
+    codec = {"channels": network.machine.config.latent, "stride": STRIDE}
+    trained = {}
+    if recogniser is not None:
+        recognition, taught = load_recognition(recogniser)
+        profiles["recognise"] = recognise(recognition)
+        files |= _recognition_files(recognition)
+        log_gain = torch.cat([log_gain, recognition.gains.log_gain.detach()])
+        codec["pool_recognise"] = recognition.config.factor
+        trained["recogniser"] = json.dumps(taught["recogniser"])
+    entropy = EntropyModel.count(
+        latents(network, training, [*profiles.values()]),
+        network.machine.config.latent,
+        sequences(network, training, clips, [*profiles.values()]),
+    )
+    files["gains.npy"] = _npy(log_gain.float().numpy())
+    files["tables.npz"] = _npz(entropy.to_arrays())
     manifest = Manifest.build(
         files,
         name=name,
-        codec={"channels": network.machine.config.latent, "stride": STRIDE},
+        codec=codec,
         labels=training.labels,
-        profiles=PROFILES,
-        trained={
+        profiles=tuple(profiles),
+        trained=trained
+        | {
             "minutes": f"{state['elapsed'] / 60:.0f}",
             "steps": str(state["step"]),
             "recipe": json.dumps(state["recipe"]),
+            "clips": ", ".join(f"first half of {clip.name}" for clip in clips),
             "detector": json.dumps(state["detector"]),
             "torch": torch.__version__,
         },
@@ -102,21 +146,63 @@ def encoder_onnx(encoder: Encoder) -> bytes:
     return content
 
 
-def latents(network: Network, data: CocoFolder) -> Iterator[tuple[int, int, NDArray[np.int16]]]:
+def spread(samples: Sequence[Sample], count: int = 100) -> list[Pixels]:
+    """About `count` pictures from all over, at the larger side: what int8 takes its ranges from."""
+    chosen = samples[:: max(1, len(samples) // count)]
+    return [scaled(sample.pixels, max(SIDES)) for sample in chosen]
+
+
+def latents(
+    network: Network, data: CocoFolder, profiles: Sequence[Profile]
+) -> Iterator[tuple[int, int, Ints]]:
     """(profile, quality, integers) of every picture at every band's quality: what is counted."""
-    for sample in track(data.samples, "counting tables"):
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            y = network.machine.encoder(to_input(sample.pixels))
-        for quality in QUALITIES:
-            at = torch.tensor([quality / 255])
-            with torch.inference_mode():
-                integers = network.machine.quantise(y.float(), 0, at)[2]
-            yield 0, quality, integers[0].numpy().astype(np.int16)
+    for i, sample in enumerate(track(data.samples, "counting intra tables")):
+        y = _analysed(network, sample.pixels, SIDES[i % len(SIDES)])
+        for number, integers in enumerate(profiles):
+            for quality in QUALITIES:
+                yield number, quality, integers(y, quality, None)
 
 
-def _cloud_tensors(network: Network) -> dict[str, Tensor]:
+def sequences(
+    network: Network, data: CocoFolder, clips: Sequence[Path], profiles: Sequence[Profile]
+) -> Iterator[tuple[int, int, list[Ints]]]:
+    """(profile, quality, integers of frames in order), chained as a camera's layers are."""
+    rng = np.random.default_rng(0)
+    scenes = [from_clip(clip, CLIP_FPS, share=0.5) for clip in clips]
+    scenes += [from_picture(sample, 4, rng) for sample in data.samples[::4]]
+    for i, frames in enumerate(track(scenes, "counting inter tables")):
+        ys = [_analysed(network, pixels, SIDES[i % len(SIDES)]) for pixels in frames]
+        for number, integers in enumerate(profiles):
+            for quality in QUALITIES:
+                chain: list[Ints] = []
+                for y in ys:
+                    chain.append(integers(y, quality, chain[-1] if chain else None))
+                yield number, quality, chain
+
+
+def _analysed(network: Network, pixels: Pixels, side: int) -> Tensor:
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        y: Tensor = network.machine.encoder(to_input(scaled(pixels, side)))
+    return y.float()
+
+
+def _detector_tensors(network: Network) -> dict[str, Tensor]:
     tensors = {f"detector.{k}": v for k, v in network.detector.state_dict().items()}
-    tensors["log_inverse"] = network.machine.gains.log_inverse.detach()
+    return _half(tensors | {"log_inverse": network.machine.gains.log_inverse.detach()})
+
+
+def _recognition_files(recognition: Recognition) -> dict[str, bytes]:
+    evidence = recognition.summariser.evidence
+    weight, bias = (p.detach().float().numpy() for p in evidence.parameters())
+    tensors = dict(recognition.recogniser.state_dict())
+    tensors["log_inverse"] = recognition.gains.log_inverse.detach()
+    return {
+        "recognise.npz": _npz({"weight": weight[:, :, 0, 0], "bias": bias}),
+        "recogniser.safetensors": save(_half(tensors)),
+    }
+
+
+def _half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     floats = (k for k, v in tensors.items() if v.dtype.is_floating_point)
     return tensors | {k: tensors[k].half().contiguous() for k in floats}
 

@@ -13,6 +13,10 @@ exponentially between them (Cui et al. 2021, "Asymmetric gained deep image compr
 In training the rate is that of a Laplace distribution whose scale a spatially causal convolution
 predicts from the magnitudes already coded: a stand-in for the counted context tables that carry
 the real bits (common/entropy.py).
+
+An inter layer is coded against the integers of the layer before it. There the encoder *holds*: an
+integer stays what it was while y * gain is within `hold` of it, so that noise does not make it
+flip; from 1/2 (plain rounding) to 1.
 """
 
 from __future__ import annotations
@@ -94,14 +98,20 @@ class RateProxy(nn.Module):
         self.context = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         nn.init.zeros_(self.context.weight)
         self.bias = nn.Parameter(torch.full((channels,), -1.0))
+        self.past = nn.Parameter(torch.zeros(channels))
         mask = torch.tensor([[1.0, 1, 1], [1, 0, 0], [0, 0, 0]])
         self.mask: Tensor
         self.register_buffer("mask", mask, persistent=False)
 
-    def scales(self, integers: Tensor) -> Tensor:
-        """Laplace scales for every integer, from its causal neighbours alone."""
+    def scales(self, integers: Tensor, last: Tensor | None = None) -> Tensor:
+        """Laplace scales of every integer, from its causal neighbours alone.
+
+        last  what stood at the same places before; `integers` are then differences from it
+        """
         weight = self.context.weight * self.mask
         raw = F.conv2d(integers.abs().log1p(), weight, self.bias, padding=1)
+        if last is not None:
+            raw = raw + self.past[:, None, None] * last.abs().log1p()
         return F.softplus(raw) + _MIN_SCALE
 
     @staticmethod
@@ -124,6 +134,28 @@ class MachineModel(nn.Module):
         self.encoder = Encoder(config)
         self.gains = Gains(config)
         self.rate = RateProxy(config.latent)
+        self.inter_rate = RateProxy(config.latent)
+
+    def quantise_inter(
+        self, y: Tensor, last: Tensor, hold: float, profile: int, quality: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `quantise`, after a layer whose integers were `last`, held within `hold` of them."""
+        gain, inverse = self.gains(profile, quality)
+        scaled = y.float() * gain
+        drift = (scaled - last).detach()
+        integers = torch.where(drift.abs() < hold, last, scaled.detach().round())
+        y_hat = (scaled + (integers - scaled).detach()) * inverse
+        change = integers - last
+        scales = self.inter_rate.scales(change, last)
+        hard = self.inter_rate.bits(change, scales).flatten(1).sum(1)
+        if not self.training:
+            return y_hat, hard, integers
+        slack = hold - 0.5  # what the held zone is wider than a rounding one
+        moved = scaled - last
+        beyond = moved - moved.detach().clamp(-slack, slack)
+        noisy = beyond + torch.rand_like(scaled) - 0.5
+        soft = self.inter_rate.bits(noisy, scales.detach()).flatten(1).sum(1)
+        return y_hat, hard + soft - soft.detach(), integers
 
     def quantise(self, y: Tensor, profile: int, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """y -> (y_hat, bits, integers); gradients pass the rounding straight through.

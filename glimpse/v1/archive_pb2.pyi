@@ -36,7 +36,7 @@ class ListFramesRequest(_message.Message):
     all cameras.
     """
     label: _builtins.str
-    """Only those with a box of this label, such as "person": 1..64 characters; empty: with any or
+    """Only those with a box or a presence of this label, such as "person": 1..64 characters; empty: with any or
     none.
     """
     since_us: _builtins.int
@@ -147,7 +147,9 @@ class GetFrameResponse(_message.Message):
     FRAME_FIELD_NUMBER: _builtins.int
     LAYER_FIELD_NUMBER: _builtins.int
     layer: _builtins.bytes
-    """The machine layer as the camera sent it: header, body, checksum. 1..1048576 bytes."""
+    """The machine layer, one that needs no other: as the camera sent it, or, in place of a layer that
+    leans on the one before, an intra layer of the same integers. 1..1048576 bytes.
+    """
     @_builtins.property
     def frame(self) -> Global___ArchivedFrame:
         """What is known of it."""
@@ -184,6 +186,7 @@ class ArchivedFrame(_message.Message):
     DETECTOR_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    PRESENCES_FIELD_NUMBER: _builtins.int
     camera: _builtins.str
     """Name of the camera: 1..64 characters of [a-z0-9_-], the first a letter or a digit."""
     boot: _builtins.str
@@ -193,13 +196,15 @@ class ArchivedFrame(_message.Message):
     captured_at_us: _builtins.int
     """When the frame was captured: microseconds since 1970-01-01 UTC by the camera's clock, 0..2^63-1."""
     layer_bytes: _builtins.int
-    """Length of the layer in bytes, header included, 1..1048576."""
+    """Length of the layer as the camera sent it in bytes, header included, 1..1048576."""
     width: _builtins.int
-    """Width of the source picture in pixels, 1..4096; 0: the layer's header cannot be read."""
+    """Width of the source picture in pixels, 1..4096; 0: the layer cannot be read, or leans on the one
+    before and no detector has looked yet.
+    """
     height: _builtins.int
-    """Height of the source picture in pixels, 1..4096; 0: the layer's header cannot be read."""
+    """Height of the source picture in pixels, 1..4096; 0 where the width is."""
     has_boxes: _builtins.bool
-    """True: a detector has looked, and `boxes` is all that it saw, maybe nothing."""
+    """True: a detector has looked, and `boxes` and `presences` are all that it saw, maybe nothing."""
     detector: _builtins.str
     """Which detector saw them; empty: none has looked yet, or none could. 0..128 characters."""
     fault: _builtins.str
@@ -211,6 +216,10 @@ class ArchivedFrame(_message.Message):
     @_builtins.property
     def boxes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Box]:
         """Boxes by falling score. 0..1000."""
+
+    @_builtins.property
+    def presences(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Presence]:
+        """What is in view, by falling score, from a layer of profile 1, which has no boxes. 0..1000."""
 
     def __init__(
         self,
@@ -227,10 +236,11 @@ class ArchivedFrame(_message.Message):
         detector: _builtins.str = ...,
         fault: _builtins.str = ...,
         pinned: _builtins.bool = ...,
+        presences: _abc.Iterable[_types_pb2.Presence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "boxes", b"boxes", "camera", b"camera", "captured_at_us", b"captured_at_us", "detector", b"detector", "fault", b"fault", "has_boxes", b"has_boxes", "height", b"height", "layer_bytes", b"layer_bytes", "pinned", b"pinned", "seq", b"seq", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "boxes", b"boxes", "camera", b"camera", "captured_at_us", b"captured_at_us", "detector", b"detector", "fault", b"fault", "has_boxes", b"has_boxes", "height", b"height", "layer_bytes", b"layer_bytes", "pinned", b"pinned", "presences", b"presences", "seq", b"seq", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,7 +60,8 @@ class ArchiveServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetFrame(self, request, context):
-        """One frame with its layer. NOT_FOUND: it is not stored, or not any more.
+        """One frame with its layer. NOT_FOUND: it is not stored, or not any more; or it leans on layers
+        that are not, and has no layer of its own to be had.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

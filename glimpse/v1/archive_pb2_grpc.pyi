@@ -38,7 +38,9 @@ class ArchiveServiceStub:
     page token is none.
     """
     GetFrame: _grpc.UnaryUnaryMultiCallable[_archive_pb2.GetFrameRequest, _archive_pb2.GetFrameResponse]
-    """One frame with its layer. NOT_FOUND: it is not stored, or not any more."""
+    """One frame with its layer. NOT_FOUND: it is not stored, or not any more; or it leans on layers
+    that are not, and has no layer of its own to be had.
+    """
 
 @_typing.type_check_only
 class ArchiveServiceAsyncStub(ArchiveServiceStub):
@@ -50,7 +52,9 @@ class ArchiveServiceAsyncStub(ArchiveServiceStub):
     page token is none.
     """
     GetFrame: _aio.UnaryUnaryMultiCallable[_archive_pb2.GetFrameRequest, _archive_pb2.GetFrameResponse]  # type: ignore[assignment]
-    """One frame with its layer. NOT_FOUND: it is not stored, or not any more."""
+    """One frame with its layer. NOT_FOUND: it is not stored, or not any more; or it leans on layers
+    that are not, and has no layer of its own to be had.
+    """
 
 class ArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
     """Looks things up; changes nothing. For viewers."""
@@ -71,6 +75,8 @@ class ArchiveServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _archive_pb2.GetFrameRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_archive_pb2.GetFrameResponse, _abc.Awaitable[_archive_pb2.GetFrameResponse]]:
-        """One frame with its layer. NOT_FOUND: it is not stored, or not any more."""
+        """One frame with its layer. NOT_FOUND: it is not stored, or not any more; or it leans on layers
+        that are not, and has no layer of its own to be had.
+        """
 
 def add_ArchiveServiceServicer_to_server(servicer: ArchiveServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from glimpse.v1 import types_pb2 as glimpse_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aglimpse/v1/detection.proto\x12\nglimpse.v1\x1a\x16glimpse/v1/types.proto\"D\n\rDetectRequest\x12\r\n\x05layer\x18\x01 \x01(\x0c\x12\x16\n\tmin_score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\x0c\n\n_min_score\"\x83\x01\n\x0e\x44\x65tectResponse\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x10\n\x08model_id\x18\x03 \x01(\r\x12\x0f\n\x07profile\x18\x04 \x01(\r\x12\x0f\n\x07quality\x18\x05 \x01(\r\x12\x1e\n\x05\x62oxes\x18\x06 \x03(\x0b\x32\x0f.glimpse.v1.Box\"E\n\x0cWatchRequest\x12\x0f\n\x07\x63\x61meras\x18\x01 \x03(\t\x12\x16\n\tmin_score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\x0c\n\n_min_score\"\xb6\x01\n\rWatchResponse\x12\x0e\n\x06\x63\x61mera\x18\x01 \x01(\t\x12\x0c\n\x04\x62oot\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x16\n\x0e\x63\x61ptured_at_us\x18\x04 \x01(\x04\x12\x13\n\x0blayer_bytes\x18\x05 \x01(\r\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0e\n\x06height\x18\x07 \x01(\r\x12\x1e\n\x05\x62oxes\x18\x08 \x03(\x0b\x32\x0f.glimpse.v1.Box\x12\x0e\n\x06missed\x18\t \x01(\x04\x32\x93\x01\n\x10\x44\x65tectionService\x12?\n\x06\x44\x65tect\x12\x19.glimpse.v1.DetectRequest\x1a\x1a.glimpse.v1.DetectResponse\x12>\n\x05Watch\x12\x18.glimpse.v1.WatchRequest\x1a\x19.glimpse.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aglimpse/v1/detection.proto\x12\nglimpse.v1\x1a\x16glimpse/v1/types.proto\"D\n\rDetectRequest\x12\r\n\x05layer\x18\x01 \x01(\x0c\x12\x16\n\tmin_score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\x0c\n\n_min_score\"\xac\x01\n\x0e\x44\x65tectResponse\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x10\n\x08model_id\x18\x03 \x01(\r\x12\x0f\n\x07profile\x18\x04 \x01(\r\x12\x0f\n\x07quality\x18\x05 \x01(\r\x12\x1e\n\x05\x62oxes\x18\x06 \x03(\x0b\x32\x0f.glimpse.v1.Box\x12\'\n\tpresences\x18\x07 \x03(\x0b\x32\x14.glimpse.v1.Presence\"E\n\x0cWatchRequest\x12\x0f\n\x07\x63\x61meras\x18\x01 \x03(\t\x12\x16\n\tmin_score\x18\x02 \x01(\x02H\x00\x88\x01\x01\x42\x0c\n\n_min_score\"\xdf\x01\n\rWatchResponse\x12\x0e\n\x06\x63\x61mera\x18\x01 \x01(\t\x12\x0c\n\x04\x62oot\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x16\n\x0e\x63\x61ptured_at_us\x18\x04 \x01(\x04\x12\x13\n\x0blayer_bytes\x18\x05 \x01(\r\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0e\n\x06height\x18\x07 \x01(\r\x12\x1e\n\x05\x62oxes\x18\x08 \x03(\x0b\x32\x0f.glimpse.v1.Box\x12\x0e\n\x06missed\x18\t \x01(\x04\x12\'\n\tpresences\x18\n \x03(\x0b\x32\x14.glimpse.v1.Presence2\x93\x01\n\x10\x44\x65tectionService\x12?\n\x06\x44\x65tect\x12\x19.glimpse.v1.DetectRequest\x1a\x1a.glimpse.v1.DetectResponse\x12>\n\x05Watch\x12\x18.glimpse.v1.WatchRequest\x1a\x19.glimpse.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETECTREQUEST']._serialized_start=66
   _globals['_DETECTREQUEST']._serialized_end=134
   _globals['_DETECTRESPONSE']._serialized_start=137
-  _globals['_DETECTRESPONSE']._serialized_end=268
-  _globals['_WATCHREQUEST']._serialized_start=270
-  _globals['_WATCHREQUEST']._serialized_end=339
-  _globals['_WATCHRESPONSE']._serialized_start=342
-  _globals['_WATCHRESPONSE']._serialized_end=524
-  _globals['_DETECTIONSERVICE']._serialized_start=527
-  _globals['_DETECTIONSERVICE']._serialized_end=674
+  _globals['_DETECTRESPONSE']._serialized_end=309
+  _globals['_WATCHREQUEST']._serialized_start=311
+  _globals['_WATCHREQUEST']._serialized_end=380
+  _globals['_WATCHRESPONSE']._serialized_start=383
+  _globals['_WATCHRESPONSE']._serialized_end=606
+  _globals['_DETECTIONSERVICE']._serialized_start=609
+  _globals['_DETECTIONSERVICE']._serialized_end=756
 # @@protoc_insertion_point(module_scope)

@@ -30,7 +30,7 @@ class DetectRequest(_message.Message):
     layer: _builtins.bytes
     """A whole bitstream: header, body, checksum. 1..1048576 bytes."""
     min_score: _builtins.float
-    """Leave out boxes with a lower score, 0..1. Unset: the server's default."""
+    """Leave out boxes and presences with a lower score, 0..1. Unset: the server's default."""
     def __init__(
         self,
         *,
@@ -59,6 +59,7 @@ class DetectResponse(_message.Message):
     PROFILE_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     BOXES_FIELD_NUMBER: _builtins.int
+    PRESENCES_FIELD_NUMBER: _builtins.int
     width: _builtins.int
     """Width of the source picture in pixels, 1..4096."""
     height: _builtins.int
@@ -71,7 +72,11 @@ class DetectResponse(_message.Message):
     """Quality of the layer, 0 (fewest bytes) .. 255 (most)."""
     @_builtins.property
     def boxes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Box]:
-        """Boxes by falling score. 0..1000."""
+        """Boxes by falling score. 0..1000; none from a layer of profile 1."""
+
+    @_builtins.property
+    def presences(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Presence]:
+        """What is in view, by falling score, from a layer of profile 1. 0..1000."""
 
     def __init__(
         self,
@@ -82,10 +87,11 @@ class DetectResponse(_message.Message):
         profile: _builtins.int = ...,
         quality: _builtins.int = ...,
         boxes: _abc.Iterable[_types_pb2.Box] | None = ...,
+        presences: _abc.Iterable[_types_pb2.Presence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boxes", b"boxes", "height", b"height", "model_id", b"model_id", "profile", b"profile", "quality", b"quality", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boxes", b"boxes", "height", b"height", "model_id", b"model_id", "presences", b"presences", "profile", b"profile", "quality", b"quality", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -100,7 +106,7 @@ class WatchRequest(_message.Message):
     CAMERAS_FIELD_NUMBER: _builtins.int
     MIN_SCORE_FIELD_NUMBER: _builtins.int
     min_score: _builtins.float
-    """Leave out boxes with a lower score, 0..1. Unset: the server's default."""
+    """Leave out boxes and presences with a lower score, 0..1. Unset: the server's default."""
     @_builtins.property
     def cameras(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Their names; none: all that the caller may see. 0..1024 names."""
@@ -136,6 +142,7 @@ class WatchResponse(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     BOXES_FIELD_NUMBER: _builtins.int
     MISSED_FIELD_NUMBER: _builtins.int
+    PRESENCES_FIELD_NUMBER: _builtins.int
     camera: _builtins.str
     """Name of the camera: 1..64 characters of [a-z0-9_-], the first a letter or a digit."""
     boot: _builtins.str
@@ -156,7 +163,11 @@ class WatchResponse(_message.Message):
     """
     @_builtins.property
     def boxes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Box]:
-        """Boxes by falling score. 0..1000."""
+        """Boxes by falling score. 0..1000; none from a layer of profile 1."""
+
+    @_builtins.property
+    def presences(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Presence]:
+        """What is in view, by falling score, from a layer of profile 1. 0..1000."""
 
     def __init__(
         self,
@@ -170,10 +181,11 @@ class WatchResponse(_message.Message):
         height: _builtins.int = ...,
         boxes: _abc.Iterable[_types_pb2.Box] | None = ...,
         missed: _builtins.int = ...,
+        presences: _abc.Iterable[_types_pb2.Presence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "boxes", b"boxes", "camera", b"camera", "captured_at_us", b"captured_at_us", "height", b"height", "layer_bytes", b"layer_bytes", "missed", b"missed", "seq", b"seq", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "boxes", b"boxes", "camera", b"camera", "captured_at_us", b"captured_at_us", "height", b"height", "layer_bytes", b"layer_bytes", "missed", b"missed", "presences", b"presences", "seq", b"seq", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,8 +52,8 @@ class DetectionServiceServicer:
     """
 
     def Detect(self, request, context):
-        """Detects on one layer. Nothing is stored. INVALID_ARGUMENT: not a layer;
-        FAILED_PRECONDITION: a layer of a model that the server does not have.
+        """Detects on one layer. Nothing is stored. INVALID_ARGUMENT: not a layer, or one that leans on
+        another; FAILED_PRECONDITION: a layer of a model that the server does not have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,7 +61,7 @@ class DetectionServiceServicer:
 
     def Watch(self, request, context):
         """Follows cameras from now on, until the caller leaves. A caller that reads too slowly misses
-        frames and is told how many.
+        frames and is told how many. UNAVAILABLE: the server shuts down; call again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

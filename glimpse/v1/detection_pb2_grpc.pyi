@@ -34,12 +34,12 @@ class DetectionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DetectionServiceAsyncStub: ...
     Detect: _grpc.UnaryUnaryMultiCallable[_detection_pb2.DetectRequest, _detection_pb2.DetectResponse]
-    """Detects on one layer. Nothing is stored. INVALID_ARGUMENT: not a layer;
-    FAILED_PRECONDITION: a layer of a model that the server does not have.
+    """Detects on one layer. Nothing is stored. INVALID_ARGUMENT: not a layer, or one that leans on
+    another; FAILED_PRECONDITION: a layer of a model that the server does not have.
     """
     Watch: _grpc.UnaryStreamMultiCallable[_detection_pb2.WatchRequest, _detection_pb2.WatchResponse]
     """Follows cameras from now on, until the caller leaves. A caller that reads too slowly misses
-    frames and is told how many.
+    frames and is told how many. UNAVAILABLE: the server shuts down; call again.
     """
 
 @_typing.type_check_only
@@ -48,12 +48,12 @@ class DetectionServiceAsyncStub(DetectionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Detect: _aio.UnaryUnaryMultiCallable[_detection_pb2.DetectRequest, _detection_pb2.DetectResponse]  # type: ignore[assignment]
-    """Detects on one layer. Nothing is stored. INVALID_ARGUMENT: not a layer;
-    FAILED_PRECONDITION: a layer of a model that the server does not have.
+    """Detects on one layer. Nothing is stored. INVALID_ARGUMENT: not a layer, or one that leans on
+    another; FAILED_PRECONDITION: a layer of a model that the server does not have.
     """
     Watch: _aio.UnaryStreamMultiCallable[_detection_pb2.WatchRequest, _detection_pb2.WatchResponse]  # type: ignore[assignment]
     """Follows cameras from now on, until the caller leaves. A caller that reads too slowly misses
-    frames and is told how many.
+    frames and is told how many. UNAVAILABLE: the server shuts down; call again.
     """
 
 class DetectionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -65,8 +65,8 @@ class DetectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _detection_pb2.DetectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_detection_pb2.DetectResponse, _abc.Awaitable[_detection_pb2.DetectResponse]]:
-        """Detects on one layer. Nothing is stored. INVALID_ARGUMENT: not a layer;
-        FAILED_PRECONDITION: a layer of a model that the server does not have.
+        """Detects on one layer. Nothing is stored. INVALID_ARGUMENT: not a layer, or one that leans on
+        another; FAILED_PRECONDITION: a layer of a model that the server does not have.
         """
 
     @_abc_1.abstractmethod
@@ -76,7 +76,7 @@ class DetectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_detection_pb2.WatchResponse], _abc.AsyncIterator[_detection_pb2.WatchResponse]]:
         """Follows cameras from now on, until the caller leaves. A caller that reads too slowly misses
-        frames and is told how many.
+        frames and is told how many. UNAVAILABLE: the server shuts down; call again.
         """
 
 def add_DetectionServiceServicer_to_server(servicer: DetectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

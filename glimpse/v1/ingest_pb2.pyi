@@ -78,6 +78,8 @@ class _GoodbyeCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GoodbyeCo
     """The other side may not act as this camera."""
     GOODBYE_CODE_TIMEOUT: _GoodbyeCode.ValueType  # 8
     """The other side did not speak in time."""
+    GOODBYE_CODE_RENEW: _GoodbyeCode.ValueType  # 9
+    """The stream has been open for long: the camera is to open a new one at once."""
 
 class GoodbyeCode(_GoodbyeCode, metaclass=_GoodbyeCodeEnumTypeWrapper):
     """Why a stream ends."""
@@ -100,6 +102,8 @@ GOODBYE_CODE_PERMISSION_DENIED: GoodbyeCode.ValueType  # 7
 """The other side may not act as this camera."""
 GOODBYE_CODE_TIMEOUT: GoodbyeCode.ValueType  # 8
 """The other side did not speak in time."""
+GOODBYE_CODE_RENEW: GoodbyeCode.ValueType  # 9
+"""The stream has been open for long: the camera is to open a new one at once."""
 Global___GoodbyeCode: _TypeAlias = GoodbyeCode  # noqa: Y015
 
 @_typing.final
@@ -385,7 +389,9 @@ class Results(_message.Message):
     """
     @_builtins.property
     def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrameResult]:
-        """Frames of which there is more to say than "stored": refused, or with boxes. 0..1024 entries."""
+        """Frames of which there is more to say than "stored": refused, unreadable, or with boxes. 0..1024
+        entries.
+        """
 
     def __init__(
         self,
@@ -414,6 +420,7 @@ class FrameResult(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     HAS_BOXES_FIELD_NUMBER: _builtins.int
     BOXES_FIELD_NUMBER: _builtins.int
+    PRESENCES_FIELD_NUMBER: _builtins.int
     boot: _builtins.str
     """Which start of the camera process; empty: the stream's boot. 0..64 characters of [A-Za-z0-9_-]."""
     seq: _builtins.int
@@ -421,12 +428,20 @@ class FrameResult(_message.Message):
     outcome: Global___Outcome.ValueType
     """Stored or refused."""
     reason: _builtins.str
-    """Why it was refused, or why there are no boxes, for a person to read. 0..512 characters."""
+    """Why it was refused, or why a stored layer can never be read, for a person to read: it is damaged,
+    or a layer that it leans on is missing. Such a frame is told of whether or not the camera wants
+    boxes, and the camera codes its next layer so that it leans on none. Empty: neither. 0..512
+    characters.
+    """
     has_boxes: _builtins.bool
     """True: the detector has looked, and `boxes` is all that it saw, maybe nothing."""
     @_builtins.property
     def boxes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Box]:
         """What the detector saw. 0..1000 boxes."""
+
+    @_builtins.property
+    def presences(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Presence]:
+        """What is in view, from a layer of profile 1, which has no boxes. 0..1000."""
 
     def __init__(
         self,
@@ -437,10 +452,11 @@ class FrameResult(_message.Message):
         reason: _builtins.str = ...,
         has_boxes: _builtins.bool = ...,
         boxes: _abc.Iterable[_types_pb2.Box] | None = ...,
+        presences: _abc.Iterable[_types_pb2.Presence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "boxes", b"boxes", "has_boxes", b"has_boxes", "outcome", b"outcome", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "boxes", b"boxes", "has_boxes", b"has_boxes", "outcome", b"outcome", "presences", b"presences", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

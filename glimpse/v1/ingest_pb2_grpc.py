@@ -49,6 +49,8 @@ class IngestServiceServicer:
     def Stream(self, request_iterator, context):
         """One camera's session. The camera speaks first (Hello), the server answers (Welcome or Goodbye),
         then layers go up and results come down. A newer stream of the same camera ends this one.
+        RESOURCE_EXHAUSTED: too many cameras are connected, or too many logins failed from this address;
+        a later try may succeed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

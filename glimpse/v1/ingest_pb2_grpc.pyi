@@ -42,6 +42,8 @@ class IngestServiceStub:
     Stream: _grpc.StreamStreamMultiCallable[_ingest_pb2.StreamRequest, _ingest_pb2.StreamResponse]
     """One camera's session. The camera speaks first (Hello), the server answers (Welcome or Goodbye),
     then layers go up and results come down. A newer stream of the same camera ends this one.
+    RESOURCE_EXHAUSTED: too many cameras are connected, or too many logins failed from this address;
+    a later try may succeed.
     """
 
 @_typing.type_check_only
@@ -52,6 +54,8 @@ class IngestServiceAsyncStub(IngestServiceStub):
     Stream: _aio.StreamStreamMultiCallable[_ingest_pb2.StreamRequest, _ingest_pb2.StreamResponse]  # type: ignore[assignment]
     """One camera's session. The camera speaks first (Hello), the server answers (Welcome or Goodbye),
     then layers go up and results come down. A newer stream of the same camera ends this one.
+    RESOURCE_EXHAUSTED: too many cameras are connected, or too many logins failed from this address;
+    a later try may succeed.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -65,6 +69,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_ingest_pb2.StreamResponse], _abc.AsyncIterator[_ingest_pb2.StreamResponse]]:
         """One camera's session. The camera speaks first (Hello), the server answers (Welcome or Goodbye),
         then layers go up and results come down. A newer stream of the same camera ends this one.
+        RESOURCE_EXHAUSTED: too many cameras are connected, or too many logins failed from this address;
+        a later try may succeed.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

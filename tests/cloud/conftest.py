@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from cloud.weights import CloudWeights, load_weights
 from edge.encoder import Encoder
 from edge.pictures import Picture
 from edge.weights import load_weights as load_edge_weights
-from tests.weights import photograph
+from tests.cloud.films import Film, filmed
+from tests.weights import photograph, tiny_weights
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,6 +44,25 @@ def layers(encoder: Encoder) -> list[bytes]:
     rng = np.random.default_rng(8)
     pictures = [photograph(rng, 120, 160) for _ in range(6)]
     return [encoder.layer(encoder.analyse(Picture.whole(p)), 0.4) for p in pictures]
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights that code inter layers, and see things anywhere."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_weights(folder, detector=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> LayerDetector:
+    return LayerDetector(load_weights(tiny_folder), threads=1, min_score=0.0)
+
+
+@pytest.fixture(scope="session")
+def film(tiny_folder: Path, tiny: LayerDetector) -> Film:
+    """Twelve frames of 160 x 120, one chain of tiny weights."""
+    return filmed(tiny_folder, 12)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from cloud.certificates import CertificateFiles
 from cloud.folder import data_files
 from cloud.identity import Identities, Role
 from cloud.server import Running, prepare, running
@@ -27,6 +28,7 @@ def settings(data: Path, **changes: Any) -> CloudSettings:
     free: dict[str, Any] = {
         "listen": "127.0.0.1:0",
         "metrics_listen": "",
+        "web_listen": "",
         "data": data,
         "threads": 1,
     }
@@ -41,10 +43,11 @@ class Endpoint:
     authority: Path | None
     token: str
     insecure: bool = False
+    own: CertificateFiles | None = None
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {self.token}"),)
+        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
 
 @dataclass
@@ -67,6 +70,11 @@ class Served:
         address = f"127.0.0.1:{self.running.port}"
         return Endpoint(address, None if insecure else authority, token, insecure)
 
+    def mutual(self, own: CertificateFiles | None, token: str = "") -> Endpoint:
+        """The port that asks for a certificate."""
+        authority = data_files(self.settings.data)[2].authority
+        return Endpoint(f"127.0.0.1:{self.running.mtls_port}", authority, token, own=own)
+
     def count(self, name: str, **labels: str) -> float:
         return self.running.metrics.registry.get_sample_value(name, labels) or 0.0
 
@@ -80,10 +88,16 @@ class Served:
 
     @asynccontextmanager
     async def camera(
-        self, name: str = "gate", *, hello: bool = True, token: str | None = None, **fields: Any
+        self,
+        name: str = "gate",
+        *,
+        hello: bool = True,
+        token: str | None = None,
+        endpoint: Endpoint | None = None,
+        **fields: Any,
     ) -> AsyncIterator[Camera]:
         """A camera's stream; with `hello` it has been welcomed."""
-        endpoint = self.endpoint(token or self.token("camera", name))
+        endpoint = endpoint or self.endpoint(token or self.token("camera", name))
         async with raw_channel(endpoint) as channel:
             call = ingest_pb2_grpc.IngestServiceStub(channel).Stream(metadata=endpoint.metadata)
             camera = Camera(call, name, self.running.ingest.intake.model_id)
@@ -194,8 +208,11 @@ async def raw_channel(endpoint: Endpoint) -> AsyncIterator[grpc.aio.Channel]:
         channel = grpc.aio.insecure_channel(endpoint.server)
     else:
         assert endpoint.authority is not None
-        trust = grpc.ssl_channel_credentials(endpoint.authority.read_bytes())
-        channel = grpc.aio.secure_channel(endpoint.server, trust)
+        own = endpoint.own
+        pair = (own.key.read_bytes(), own.certificate.read_bytes()) if own else (None, None)
+        trust = grpc.ssl_channel_credentials(endpoint.authority.read_bytes(), *pair)
+        alone = [("grpc.use_local_subchannel_pool", 1)]  # no connection of an earlier channel
+        channel = grpc.aio.secure_channel(endpoint.server, trust, options=alone)
     async with channel:
         yield channel
 

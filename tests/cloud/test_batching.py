@@ -8,13 +8,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from cloud.batching import BatchingDetector
+from cloud.chains import Chains
 from cloud.detector import LayerDetector
 from cloud.metrics import Metrics
+from common.codec import Coded
 from common.errors import CorruptStream, DecoderUnavailable
+from common.types import FrameId, Layer
+
+NOTHING = np.zeros((1, 1, 1), np.int16)
 
 
 class Detector:
@@ -25,14 +31,14 @@ class Detector:
         self.open = threading.Event()
         self.open.set()
 
-    def read(self, layer: bytes) -> tuple[Any, Any]:
+    def read(self, layer: bytes, last: Coded | None = None) -> Coded:
         if layer == b"bad":
             raise CorruptStream("bad")
-        return layer, None
+        return Coded(layer, cast(Any, None), NOTHING, NOTHING, 0, 1)
 
-    def detect_read(self, layers: Sequence[tuple[Any, Any]]) -> tuple[Any, ...]:
+    def detect_read(self, layers: Sequence[Coded]) -> tuple[Any, ...]:
         self.open.wait()
-        batch = [layer for layer, _ in layers]
+        batch = [layer.data for layer in layers]
         self.batches.append(batch)
         if b"fatal" in batch:
             raise RuntimeError("out of memory")
@@ -42,7 +48,8 @@ class Detector:
 @asynccontextmanager
 async def batching(**options: Any) -> AsyncIterator[tuple[BatchingDetector, Detector, Metrics]]:
     metrics, detector = Metrics(CollectorRegistry()), Detector()
-    batcher = BatchingDetector(cast(LayerDetector, detector), metrics, **options)
+    chains = Chains(detector.read, lambda _: (), metrics, max_bytes=1 << 20)
+    batcher = BatchingDetector(cast(LayerDetector, detector), chains, metrics, **options)
     worker = asyncio.create_task(batcher.run())
     try:
         yield batcher, detector, metrics
@@ -52,8 +59,12 @@ async def batching(**options: Any) -> AsyncIterator[tuple[BatchingDetector, Dete
         await asyncio.wait([worker])
 
 
+def submit(batcher: BatchingDetector, data: bytes) -> Any:
+    return batcher.submit(Layer(FrameId("gate", "b1", 0), 0.0, data))
+
+
 def many(batcher: BatchingDetector, layers: Sequence[bytes]) -> list[asyncio.Task[Any]]:
-    return [asyncio.create_task(batcher.submit(layer)) for layer in layers]
+    return [asyncio.create_task(submit(batcher, layer)) for layer in layers]
 
 
 async def test_layers_that_come_together_run_together() -> None:
@@ -75,8 +86,9 @@ async def test_a_batch_has_a_bound() -> None:
 
 async def test_without_a_window_a_lone_layer_does_not_wait() -> None:
     async with batching(window_s=0) as (batcher, detector, _):
-        assert cast(Any, await batcher.submit(b"a")) == b"a"
-        assert detector.batches == [[b"a"]]
+        assert await submit(batcher, b"a") == b"a"
+        assert cast(Any, await batcher.submit_alone(b"b")) == b"b"
+        assert detector.batches == [[b"a"], [b"b"]]
 
 
 async def test_a_bad_layer_fails_alone() -> None:
@@ -94,7 +106,7 @@ async def test_a_detector_that_breaks_is_told_counted_and_used_again() -> None:
             with pytest.raises(DecoderUnavailable):
                 await task
         assert metrics.registry.get_sample_value("glimpse_detect_failures_total") == 1
-        assert cast(Any, await batcher.submit(b"b")) == b"b"
+        assert await submit(batcher, b"b") == b"b"
 
 
 async def test_who_has_left_is_not_served() -> None:
@@ -120,3 +132,14 @@ async def test_a_full_queue_makes_callers_wait() -> None:
         assert batcher._queue.qsize() == 2
         detector.open.set()
         assert await asyncio.gather(*tasks) == [bytes([n]) for n in range(8)]
+
+
+async def test_first_come_first_read_even_where_the_queue_was_full() -> None:
+    async with batching(most=1, queue_size=1, window_s=0) as (batcher, detector, _):
+        tasks = []
+        for n in range(40):
+            tasks += many(batcher, [bytes([n])])
+            if n % 4 == 3:  # those that come now meet others that wait for room
+                await tasks[n // 2]
+        await asyncio.gather(*tasks)
+        assert detector.batches == [[bytes([n])] for n in range(40)]

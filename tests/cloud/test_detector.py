@@ -78,13 +78,13 @@ def test_integers_that_no_encoder_makes(detector: LayerDetector, weights: CloudW
     for limit in (1, 100, 32767):
         y = rng.integers(-limit, limit + 1, (channels, 8, 10)).astype(np.int16)
         layer = weights.codec.encode(y, width=160, height=120, side=640, quality=0)
-        detector.detect(layer)
+        detector.detect(layer.data)
 
 
 def test_what_a_network_says_at_infinity_is_still_a_box(
     detector: LayerDetector, layers: list[bytes], weights: CloudWeights
 ) -> None:
-    header, _ = detector.read(layers[0])
+    header = detector.read(layers[0]).header
     inf, nan, far = float("inf"), float("nan"), 1e30
     anchors = [  # logit of the first class, and the box
         (nan, [1.0, 1.0, 9.0, 9.0]),

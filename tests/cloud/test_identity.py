@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import pytest
 
+from cloud.certificates import make_camera_certificate
 from cloud.identity import Identities, Identity
+from cloud.shown import read_certificate
 from common.errors import BadSettings, PermissionDenied, RemoteProtocolError, Unauthenticated
 
 
 class Call:
     """What a servicer context shows of a call."""
 
-    def __init__(self, *metadata: tuple[str, str]) -> None:
-        self._metadata = metadata
+    def __init__(self, *metadata: tuple[str, str], peer: str = "", shown: bytes = b"") -> None:
+        self._metadata, self._peer, self._shown = metadata, peer, shown
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return self._metadata
+
+    def peer(self) -> str:
+        return self._peer
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {"x509_pem_cert": [self._shown]} if self._shown else {}
 
 
 def bearer(token: str, scheme: str = "Bearer") -> Call:
@@ -92,6 +101,41 @@ def test_roles(path: Path) -> None:
 def test_a_call_without_a_token(path: Path, call: Call) -> None:
     with pytest.raises(Unauthenticated):
         Identities(path).of_call(call)  # type: ignore[arg-type]
+
+
+class TestCertificates:
+    @pytest.fixture
+    def shown(self, tmp_path: Path) -> bytes:
+        now = datetime.datetime.now(datetime.UTC)
+        return make_camera_certificate(tmp_path, "gate", now).certificate.read_bytes()
+
+    def test_it_names_a_camera(self, path: Path, shown: bytes) -> None:
+        assert Identities(path).camera(Call(shown=shown)) == Identity("camera", "gate")  # type: ignore[arg-type]
+        with pytest.raises(PermissionDenied):
+            Identities(path).viewer(Call(shown=shown))  # type: ignore[arg-type]
+
+    def test_a_token_goes_first(self, path: Path, shown: bytes) -> None:
+        identities = Identities(path)
+        alice = identities.add("viewer", "alice")
+        with_token = Call(("authorization", f"Bearer {alice}"), shown=shown)
+        assert identities.of_call(with_token) == Identity("viewer", "alice")  # type: ignore[arg-type]
+        with pytest.raises(Unauthenticated):
+            identities.of_call(Call(("authorization", "Bearer guess"), shown=shown))  # type: ignore[arg-type]
+
+    def test_one_is_withdrawn(self, path: Path, shown: bytes, tmp_path: Path) -> None:
+        identities = Identities(path)
+        assert identities.camera(Call(shown=shown))  # type: ignore[arg-type]
+        assert Identities(path).withdraw(read_certificate(shown)) == "gate"
+        with pytest.raises(Unauthenticated, match="withdrawn"):
+            identities.camera(Call(shown=shown))  # type: ignore[arg-type]
+        now = datetime.datetime.now(datetime.UTC)
+        fresh = make_camera_certificate(tmp_path, "gate", now).certificate.read_bytes()
+        assert identities.camera(Call(shown=fresh)).name == "gate"  # type: ignore[arg-type]
+
+    def test_its_end_is_told(self, path: Path, shown: bytes) -> None:
+        told: dict[str, datetime.datetime] = {}
+        Identities(path, saw=told.__setitem__).camera(Call(shown=shown))  # type: ignore[arg-type]
+        assert told == {"camera gate": read_certificate(shown).not_after}
 
 
 class TestTheFileChanges:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import glimpse
 from cloud.lines import (
+    Looked,
     as_frame,
     frame_json,
     frame_line,
     in_view,
+    layer_json,
+    layer_lines,
     moment,
     watched_json,
     watched_line,
 )
 from cloud.sightings import UNREADABLE
 from cloud.store import StoredFrame
-from common.types import Box, FrameId
+from common.types import Box, FrameId, Presence
 
 CAR, PERSON = Box("car", 0.91234, 1.0, 2.0, 3.0, 4.0), Box("person", 0.5, 0.0, 0.0, 1.0, 1.0)
 FRAME = FrameId("gate", "b1", 7)
@@ -38,6 +42,28 @@ def stored(boxes: tuple[Box, ...] | None, model: str = "") -> glimpse.Frame:
 def test_in_view() -> None:
     assert in_view([PERSON, CAR, PERSON]) == "2 person, 1 car"
     assert in_view([]) == "nothing in view"
+    assert in_view([], [Presence("person", 0.9), Presence("bus", 0.3)]) == "person, bus"
+
+
+def test_a_recognise_layer() -> None:
+    seen = (Presence("person", 0.91234), Presence("bus", 0.3))
+    looked = Looked(640, 480, "m", (), seen)
+    assert layer_lines(Path("a"), 21, looked).splitlines() == [
+        "a  640x480  21 B  person, bus",
+        "  person       91%",
+        "  bus          30%",
+    ]
+    told = layer_json(Path("a"), 21, looked)
+    assert told["boxes"] == []
+    assert told["presences"] == [
+        {"label": "person", "score": 0.9123}, {"label": "bus", "score": 0.3}
+    ]  # fmt: skip
+    frame = as_frame(StoredFrame(FRAME, NOON, b"12345", (), "m", presences=seen))
+    assert frame_line(frame).endswith("5 B  person, bus")
+    assert frame_json(frame)["presences"] == told["presences"]
+    watched = replace(SEEN, boxes=(), presences=(glimpse.Presence("bus", 0.3),))
+    assert "300 B  bus" in watched_line(watched)
+    assert watched_json(watched)["presences"] == [{"label": "bus", "score": 0.3}]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +99,7 @@ def test_a_stored_frame() -> None:
         "captured_at": "2026-05-29T12:00:00.250+00:00",
         "bytes": 5,
         "boxes": [{"label": "car", "score": 0.9123, "box": [1.0, 2.0, 3.0, 4.0]}],
+        "presences": [],
         "model": "m-1",
         "fault": "",
         "pinned": False,

@@ -24,12 +24,14 @@ from cloud.folder import data_files
 from cloud.identity import Identities
 from cloud.main import main
 from cloud.server import prepare
+from cloud.shown import read_certificate
 from cloud.store import Found
 from cloud.store_sqlite import SqliteFrameStore
 from cloud.weights import DEFAULT_WEIGHTS
 from common.bitstream import pack, unpack
 from common.types import Box, FrameId, Layer
 from edge.encoder import Encoder
+from tests.cloud.films import Film
 from tests.cloud.serving import settings
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +89,7 @@ class TestDetect:
         done = run("detect", *files, "--json", "--min-score", "0.01")
         assert done.code == 0
         for path, row in zip(files, done.rows, strict=True):
-            assert list(row) == ["file", "width", "height", "bytes", "model", "boxes"]
+            assert list(row) == ["file", "width", "height", "bytes", "model", "boxes", "presences"]
             assert (row["file"], row["width"], row["height"]) == (str(path), 160, 120)
             assert row["bytes"] == path.stat().st_size
             boxes = row["boxes"]
@@ -137,6 +139,30 @@ class TestDetect:
         for name, line in zip(names, done.err.splitlines(), strict=True):
             assert line.startswith(f"{tmp_path / name}: ")
         assert f"{stranger.model:04x}" in done.err
+
+    def test_files_in_order_are_a_chain(
+        self, run: Run, tmp_path: Path, film: Film, tiny_folder: Path
+    ) -> None:
+        def detect(*layers: bytes) -> Done:
+            paths = [tmp_path / f"{n:02}" for n in range(len(layers))]
+            for path, layer in zip(paths, layers, strict=True):
+                path.write_bytes(layer)
+            return run("detect", *paths, "--json", "--min-score", 0, "--weights", tiny_folder)
+
+        def boxes(done: Done) -> list[object]:
+            return [row["boxes"] for row in done.rows]
+
+        chained, alone = detect(*film.chained), detect(*film.alone)
+        assert (chained.code, chained.err) == (0, "")
+        assert boxes(chained) == boxes(alone)
+        assert all(boxes(alone))
+
+        gap = detect(*film.chained[:2], b"", *film.chained[3:5], film.chained[0], film.chained[1])
+        assert gap.code == 3
+        assert boxes(gap) == [boxes(alone)[n] for n in (0, 1, 0, 1)]
+        assert [line.split(": ")[1] for line in gap.err.splitlines()][1:] == [
+            "the layer before it is missing"
+        ] * 2
 
     @pytest.mark.parametrize(
         ("arguments", "code"),
@@ -193,6 +219,14 @@ class TestFrames:
         assert (row["camera"], row["bytes"], row["model"]) == ("gate", 3, "m-1")
         assert len(run("frames", "--data", data, "--limit", "1").out.splitlines()) == 1
 
+    def test_looking_changes_nothing(self, run: Run, data: Path) -> None:
+        path = data_files(data)[0]
+        path.write_bytes(b"not a database at all" * 400)
+        done = run("frames", "--data", data)
+        assert (done.code, done.out) == (2, "")
+        assert "cannot be read" in done.err
+        assert path.read_bytes().startswith(b"not a database")
+
     def test_where_there_is_no_store(self, run: Run, tmp_path: Path) -> None:
         done = run("frames", "--data", tmp_path / "nowhere")
         assert done.code == 2
@@ -234,19 +268,59 @@ class TestTokens:
         assert "/dev/null" in done.err
 
 
-def test_certificates(run: Run, tmp_path: Path) -> None:
-    done = run("certificates", "cam.example", "10.0.0.1", "--data", tmp_path)
-    assert done.code == 0
-    assert str(data_files(tmp_path)[2].authority) in done.out
-    assert data_files(tmp_path)[2].exist()
-    assert run("certificates", "no host", "--data", tmp_path).code == 2
+class TestCertificates:
+    def test_of_a_server(self, run: Run, tmp_path: Path) -> None:
+        done = run("certificates", "cam.example", "10.0.0.1", "--data", tmp_path)
+        assert done.code == 0
+        assert str(data_files(tmp_path)[2].authority) in done.out
+        assert data_files(tmp_path)[2].exist()
+        assert run("certificates", "no host", "--data", tmp_path).code == 2
+
+    def test_of_cameras(self, run: Run, tmp_path: Path) -> None:
+        done = run("certificates", "--camera", "gate", "--camera", "yard", "--data", tmp_path)
+        assert (done.code, len(done.out.splitlines())) == (0, 2)
+        gate = tmp_path / "tls" / "cameras" / "gate.pem"
+        assert str(gate) in done.out
+        assert read_certificate(gate.read_bytes()).camera == "gate"
+        assert not data_files(tmp_path)[2].exist()  # only what was asked for
+        assert run("certificates", "--withdraw", gate, "--data", tmp_path).code == 0
+        assert data_files(tmp_path)[1].read_text().startswith("withdrawn gate ")
+
+    def test_bad_usage(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "pem").write_text("no certificate")
+        for arguments in (
+            (), ("--camera", "../gate"), ("--withdraw", tmp_path / "pem"),
+            ("--withdraw", tmp_path / "missing"),
+        ):  # fmt: skip
+            done = run("certificates", *arguments, "--data", tmp_path)
+            assert done.code == 2
+            assert done.err
+        assert not (tmp_path / "tls" / "cameras-ca.pem").exists()
+
+
+def test_an_events_file_is_checked(run: Run, tmp_path: Path) -> None:
+    path, secret = tmp_path / "events.yaml", tmp_path / "secret"
+    path.write_text(
+        "rules: [{name: people}]\n"
+        f"webhooks: [{{name: here, url: 'http://127.0.0.1/', secret_file: {secret}}}]"
+    )
+    done = run("events", "check", path)
+    assert (done.code, done.out) == (2, "")
+    assert "secret_file" in done.err
+    secret.write_text("sixteen bytes or more")
+    done = run("events", "check", path)
+    assert (done.code, done.err) == (0, "")
+    assert "webhook here: http://127.0.0.1/, events of all rules" in done.out
+    path.write_text("rule: []")
+    assert run("events", "check", path).code == 2
 
 
 # ---------------------------------------------------------------- whole processes
 
 
 def start(data: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [*COMMAND, "serve", "--data", str(data), "--metrics-listen", "", *arguments]
+    command = [*COMMAND, "serve", "--data", str(data), "--metrics-listen", "",
+               "--web-listen", "", *arguments]  # fmt: skip
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 

@@ -14,7 +14,8 @@ from cloud import retention
 from cloud.folder import data_files
 from cloud.metrics import Metrics
 from cloud.retention import BATCH, DAY_S, Retention
-from cloud.store import FrameStore, MemoryFrameStore
+from cloud.store import FrameStore
+from cloud.store_memory import MemoryFrameStore
 from cloud.store_sqlite import SqliteFrameStore
 from cloud.writer import StoreWriter
 from common.errors import StoreFull
@@ -89,6 +90,25 @@ async def test_pins_that_need_more_than_there_is_are_kept(metrics: Metrics) -> N
     await Retention(store, metrics, keep_bytes=1000).sweep()
     assert len(kept(store)) == 15
     assert expired(metrics, "gate", "bytes") == 5
+
+
+async def test_chains_go_as_a_whole_and_pinned_frames_keep_theirs(
+    clock: Clock, metrics: Metrics
+) -> None:
+    store = MemoryFrameStore(clock=clock)
+    intra, inter = bytes([0x10]) * 100, bytes([0x11]) * 100
+    for n in range(12):  # three chains of four layers, an hour from one to the next
+        clock.now = n * 3600.0
+        store.put([Layer(FrameId("gate", "b1", n), 5.0, inter if n % 4 else intra)])
+    store.pin(FrameId("gate", "b1", 2))
+    sweeper = Retention(store, metrics, keep_days=0.25, clock=clock)
+    clock.now = DAY_S / 4 + 1.0
+    await sweeper.sweep()
+    assert len(kept(store)) == 12  # 0 is old, and 2 leans on it
+    clock.now = DAY_S / 4 + 3601.0 * 5
+    await sweeper.sweep()
+    assert kept(store) == [f"gate/b1/{n}" for n in (0, 1, 10, 11, 2, 8, 9)]
+    assert expired(metrics, "gate", "age") == 5
 
 
 async def test_nothing_set_nothing_expired(clock: Clock, metrics: Metrics) -> None:

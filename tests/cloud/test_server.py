@@ -68,6 +68,13 @@ class TestTransport:
             await camera.send((0, layers[0]))
             await camera.acks(1)
 
+    @pytest.mark.parametrize(("listen", "warns"), [("127.0.0.1:0", False), ("0.0.0.0:0", True)])
+    async def test_plaintext_that_others_can_read_is_warned_of(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], listen: str, warns: bool
+    ) -> None:
+        async with serving(tmp_path, insecure=True, listen=listen):
+            assert ("plaintext: others can read" in capsys.readouterr().out) == warns
+
     async def test_a_client_that_trusts_another_authority_stays_out(self, tmp_path: Path) -> None:
         prepare(settings(tmp_path / "other"))
         async with serving(tmp_path / "one") as served:

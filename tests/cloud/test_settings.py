@@ -58,6 +58,17 @@ def test_every_setting_is_described() -> None:
     assert all(field.description for field in CloudSettings.model_fields.values())
 
 
+def test_a_message_has_room_for_a_layer() -> None:
+    read_settings(max_layer_bytes=100_000, max_message_bytes=1 << 17)
+    with pytest.raises(BadSettings, match="max_message_bytes: at least max_layer_bytes"):
+        read_settings(max_layer_bytes=1 << 20, max_message_bytes=1 << 20)
+
+
+def test_plaintext_has_no_certificates() -> None:
+    with pytest.raises(BadSettings, match="mtls_listen: excludes insecure"):
+        read_settings(insecure=True, mtls_listen="127.0.0.1:0")
+
+
 def test_frames_expire_before_the_store_is_full() -> None:
     read_settings(keep_bytes=5 << 20, max_store_bytes=6 << 20)
     with pytest.raises(BadSettings, match="keep_bytes: must be less than max_store_bytes"):

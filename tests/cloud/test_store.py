@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cloud.store import (
     CameraSummary,
     Found,
     FrameStore,
-    MemoryFrameStore,
     Outcome,
     Place,
     StoredFrame,
 )
+from cloud.store_memory import MemoryFrameStore
 from cloud.store_sqlite import SqliteFrameStore
+from common.bitstream import MAX_CHAIN, Header, Kind, pack, pack_inter
 from common.errors import BadSettings, StoreFull
-from common.types import Box, FrameId, Layer
+from common.types import Box, FrameId, Layer, Presence
 
 STORED, DUPLICATE = Outcome.STORED, Outcome.DUPLICATE
 PERSON = Box("person", 0.9, 1.0, 2.0, 3.5, 4.5)
@@ -32,6 +36,28 @@ def layer(
 ) -> Layer:
     moment = 1000.0 + seq if at is None else at
     return Layer(FrameId(camera, boot, seq), moment, bytes([seq % 256]) * size)
+
+
+INTRA = Header(Kind.MACHINE_INTRA, 0x1A2B, 0, 102, 0, 160, 120, 160)
+INTER = replace(INTRA, kind=Kind.MACHINE_INTER, quality=77)
+
+
+def chained(kinds: str, *, camera: str = "gate", boot: str = "b1", first: int = 0) -> list[Layer]:
+    """A layer for each letter: 'K' an intra one, 'p' an inter one; seqs from `first` on."""
+    return [
+        Layer(
+            FrameId(camera, boot, seq),
+            1000.0 + seq,
+            pack(INTRA, b"%d" % seq) if kind == "K" else pack_inter(INTER.kind, 77, 0, b"%d" % seq),
+        )
+        for seq, kind in enumerate(kinds, first)
+    ]
+
+
+def before(store: FrameStore, seq: int, boot: str = "b1") -> list[int]:
+    """The seqs of what a frame leans on."""
+    by_data = {stored.data: stored.frame.seq for stored in store.frames(limit=1000)}
+    return [by_data[data] for data in store.chain(FrameId("gate", boot, seq))]
 
 
 def seqs(store: FrameStore, **query: object) -> list[int]:
@@ -103,6 +129,27 @@ class TestContract:
         doubt = [layer(n).frame for n in (1, 2, 3)] + [layer(3, boot="b2").frame]
         assert store.held(doubt) == {layer(1).frame, layer(3).frame}
         assert store.held([]) == frozenset()
+
+    def test_presences_come_back_beside_boxes_and_are_found_by_label(
+        self, store: FrameStore
+    ) -> None:
+        store.put([layer(1), layer(2), layer(3)])
+        bus, person = Presence("bus", 0.3), Presence("person", 0.9)
+        seen = Found(layer(1).frame, (), "m1", presences=(bus, person))
+        store.write((), (seen, Found(layer(2).frame, (PERSON,), "m1")))
+        first, second = store.get(layer(1).frame), store.get(layer(2).frame)
+        assert first is not None
+        assert second is not None
+        assert (first.boxes, first.presences) == ((), (person, bus))
+        assert (second.boxes, second.presences) == ((PERSON,), ())
+        assert [f.frame.seq for f in store.frames(label="person")] == [2, 1]
+        assert [f.frame.seq for f in store.frames(label="bus")] == [1]
+        assert [waiting.frame.seq for waiting in store.undetected(9)] == [3]
+        store.write((), (Found(layer(1).frame, (CAR,), "m2"),))
+        assert store.frames(label="bus") == ()
+        assert [f.frame.seq for f in store.frames(label="car")] == [1]
+        store.expire(9)
+        assert store.frames(label="car") == ()
 
     def test_boxes_come_back_highest_score_first(self, store: FrameStore) -> None:
         store.put([layer(1)])
@@ -261,6 +308,113 @@ class TestContract:
         assert store.expire(9, stored_before=9e9) == {"gate": 1}
         assert seqs(store) == [2]
 
+    def test_what_stands_before_a_frame(self, store: FrameStore) -> None:
+        store.put([*chained("KppKpp"), *chained("p", camera="yard"), *chained("Kp", boot="b2")])
+        assert before(store, 2) == [0, 1]
+        assert before(store, 3) == []
+        assert before(store, 4) == [3]
+        assert before(store, 6) == [3, 4, 5]  # not stored yet
+        assert before(store, 1, boot="b2") == [0]
+        assert store.chain(FrameId("yard", "b1", 0)) == ()
+        assert store.chain(FrameId("roof", "b1", 5)) == ()
+
+    def test_seqs_of_a_chain_may_have_gaps(self, store: FrameStore) -> None:
+        store.put([chained("K")[0], *chained("p", first=7), *chained("p", first=10**12)])
+        assert before(store, 10**12) == [0, 7]
+
+    def test_a_chain_is_as_long_as_chains_may_be(self, store: FrameStore) -> None:
+        store.put(chained("K" + "p" * (MAX_CHAIN + 5)))
+        assert before(store, MAX_CHAIN - 1) == list(range(MAX_CHAIN - 1))
+        for seq in range(MAX_CHAIN, MAX_CHAIN + 8):
+            assert before(store, seq) == []
+
+    def test_the_header_of_a_frame(self, store: FrameStore) -> None:
+        store.put([*chained("Kpp"), layer(3)])
+        names = [FrameId("gate", "b1", n) for n in range(4)]
+        store.write((), [Found(name, (), "m1", INTER) for name in names[:2]])
+        store.write((), [Found(name, (), "unreadable: why", None) for name in names[2:]])
+        frames = [store.get(name) for name in names]
+        assert [stored.header for stored in frames if stored] == [INTRA, INTER, None, None]
+        assert [stored.is_inter for stored in frames if stored] == [False, True, True, False]
+        assert [stored.header for stored in store.frames()] == [None, None, INTER, INTRA]
+        store.put_boxes(names[1], (), "m2")
+        again = store.get(names[1])
+        assert again is not None
+        assert again.header is None
+
+    def test_what_a_pinned_frame_leans_on_stays_with_it(self, store: FrameStore) -> None:
+        store.put(chained("KpppKp"))
+        assert store.pin(FrameId("gate", "b1", 2))
+        assert [f.frame.seq for f in store.frames() if f.pinned] == [2]
+        assert store.expire(9) == {"gate": 3}
+        assert seqs(store) == [2, 1, 0]
+        assert before(store, 2) == [0, 1]
+        assert store.pin(FrameId("gate", "b1", 2), False)
+        assert store.expire(9) == {"gate": 3}
+
+    def test_unpinning_releases_what_no_other_pinned_frame_needs(self, store: FrameStore) -> None:
+        store.put(chained("Kppppp"))
+        for seq in (1, 3, 4):
+            store.pin(FrameId("gate", "b1", seq))
+        store.pin(FrameId("gate", "b1", 4), False)
+        store.pin(FrameId("gate", "b1", 1), False)  # 3 needs it
+        assert [f.frame.seq for f in store.frames() if f.pinned] == [3]
+        assert store.expire(9) == {"gate": 2}
+        assert seqs(store) == [3, 2, 1, 0]
+        store.pin(FrameId("gate", "b1", 2))
+        store.pin(FrameId("gate", "b1", 3), False)
+        assert store.expire(9) == {"gate": 1}
+        assert seqs(store) == [2, 1, 0]
+
+    def test_what_leans_on_an_expiring_frame_goes_with_it(
+        self, store: FrameStore, clock: Clock
+    ) -> None:
+        store.put(chained("Kp"))
+        clock.now = 6000.0
+        store.put([*chained("pppKp", first=2), *chained("p", camera="yard")])
+        assert store.expire(1, stored_before=5500.0) == {"gate": 5}
+        assert seqs(store, camera="gate") == [6, 5]
+        assert store.expire(1) == {"gate": 2}
+        assert store.expire(1) == {"yard": 1}
+
+    def test_a_batch_goes_beyond_its_limit_by_one_chain_at_the_most(
+        self, store: FrameStore
+    ) -> None:
+        store.put(chained(("K" + "p" * (MAX_CHAIN - 1)) * 3))
+        assert store.expire(MAX_CHAIN + 1) == {"gate": 2 * MAX_CHAIN}
+        assert store.cameras()[0].frames == MAX_CHAIN
+        assert store.cameras()[0].bytes == sum(len(f.data) for f in store.frames(limit=99))
+
+    @given(
+        kinds=st.lists(st.sampled_from("Kppp"), min_size=1, max_size=12).map("".join),
+        steps=st.lists(st.tuples(st.sampled_from(["pin", "unpin", "go"]), st.integers(0, 11))),
+    )
+    @settings(
+        max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    def test_no_pinned_frame_is_ever_without_what_it_leans_on(
+        self, store: FrameStore, kinds: str, steps: list[tuple[str, int]]
+    ) -> None:
+        store.expire(1000)  # of the example before
+        for stored in store.frames():
+            store.pin(stored.frame, False)
+        store.expire(1000)
+        kinds = "K" + kinds
+        store.put(chained(kinds))
+        for step, number in steps:
+            if step == "go":
+                store.expire(number % 3)
+            else:
+                store.pin(FrameId("gate", "b1", number), step == "pin")
+            left = {stored.frame.seq: stored for stored in store.frames()}
+            for seq in left:
+                key = kinds.rindex("K", 0, seq + 1)
+                assert before(store, seq) == list(range(key, seq)), "a gap in a chain"
+        pinned = {seq for seq, stored in left.items() if stored.pinned} if steps else set()
+        store.expire(1000)
+        needed = {n for seq in pinned for n in range(kinds.rindex("K", 0, seq + 1), seq + 1)}
+        assert set(seqs(store)) == needed
+
     def test_room_falls_as_frames_expire_and_is_there_for_new_ones(self, store: FrameStore) -> None:
         empty = store.used_bytes()
         for turn in range(5):
@@ -295,19 +449,23 @@ def test_what_was_put_is_there_for_the_next_process(tmp_path: Path) -> None:
     second.close()
 
 
-def test_a_store_of_the_schema_before_is_brought_up_to_this_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_store_of_a_schema_before_is_brought_up_to_this_one(tmp_path: Path, version: int) -> None:
     path = tmp_path / "frames.db"
     db = sqlite3.connect(path)
-    db.executescript(SCHEMA_1)
+    db.executescript(SCHEMA_1 if version == 1 else SCHEMA_1 + TO_SCHEMA_2)
     db.close()
-    before = time.time()
+    now = time.time()
     store = SqliteFrameStore(path)
     [old] = store.frames(label="car")
-    assert (old.frame, old.boxes, old.pinned) == (layer(1).frame, (CAR,), False)
-    assert old.stored_at >= int(before)
+    assert (old.frame, old.boxes, old.pinned) == (layer(1).frame, (CAR,), version == 2)
+    assert old.stored_at >= int(now) if version == 1 else old.stored_at == 5000.0
+    assert (old.is_inter, old.header) == (False, None)
     assert store.put([layer(1), layer(2)]) == (DUPLICATE, STORED)
+    store.put(chained("Kp", boot="b2"))
+    assert before(store, 1, boot="b2") == [0]
     store.pin(layer(1).frame)
-    assert store.expire(9) == {"gate": 1}
+    assert store.expire(9) == {"gate": 3}
     store.close()
     assert shape(path) == shape_of_a_new_one(tmp_path)
 
@@ -360,6 +518,13 @@ INSERT INTO sighting VALUES ('car', 'gate', 1001.0, 1);
 INSERT INTO camera VALUES ('gate', 1, 1, 1001.0);
 PRAGMA application_id = 0x676C696D;
 PRAGMA user_version = 1;
+"""
+TO_SCHEMA_2 = """
+ALTER TABLE frame ADD COLUMN stored_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE frame ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+UPDATE frame SET stored_at = 5000, pinned = 1;
+CREATE INDEX frame_by_age ON frame (stored_at) WHERE pinned = 0;
+PRAGMA user_version = 2;
 """
 
 
@@ -460,15 +625,27 @@ def test_a_person_of_one_camera_is_found_among_many_in_milliseconds(
 def test_every_search_walks_an_index_and_sorts_nothing(
     tmp_path: Path, query: dict[str, object]
 ) -> None:
-    path = tmp_path / "frames.db"
+    [plan] = plans(tmp_path, lambda store: seqs(store, **query))
+    assert all("INDEX" in step or "KEY" in step or "SUBQUERY" in step for step in plan), plan
+    assert not any("B-TREE" in step for step in plan), plan
+
+
+def test_a_chain_is_one_walk_along_an_index(tmp_path: Path) -> None:
+    frame = FrameId("gate", "b1", 9)
+    step = "SEARCH frame USING INDEX frame_key (camera=? AND boot=? AND seq<?)"
+    assert plans(tmp_path, lambda store: store.chain(frame)) == [[step]]
+
+
+def plans(folder: Path, ask: Callable[[FrameStore], object]) -> list[list[str]]:
+    """How SQLite answers each query of `ask`, step by step."""
+    path = folder / "frames.db"
     store = SqliteFrameStore(path)
     statements: list[str] = []
     store._database._db.set_trace_callback(statements.append)
-    seqs(store, **query)
+    ask(store)
     store.close()
-    [search] = [sql for sql in statements if sql.startswith("SELECT")]
     db = sqlite3.connect(path)
-    plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {search}")]
+    queries = [sql for sql in statements if sql.startswith("SELECT")]
+    found = [[row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in queries]
     db.close()
-    assert all("INDEX" in step or "KEY" in step or "SUBQUERY" in step for step in plan), plan
-    assert not any("B-TREE" in step for step in plan), plan
+    return found

@@ -20,7 +20,7 @@ from common.events import (
     ToServer,
     Welcome,
 )
-from common.types import Box
+from common.types import Box, Presence
 from edge.wire import from_wire, to_wire
 from glimpse.v1 import ingest_pb2
 
@@ -43,6 +43,7 @@ DOWN: list[ToEdge] = [
             FrameResult("", 1, Outcome.STORED, "", (CAR, CAR)),
             FrameResult("b0", 2, Outcome.STORED, "", ()),
             FrameResult("", 3, Outcome.REFUSED, "too long"),
+            FrameResult("", 4, Outcome.STORED, "", (), (Presence("car", 0.5),)),
         ),
     ),
     RateTarget(1200),

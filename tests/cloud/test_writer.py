@@ -12,7 +12,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from cloud.metrics import Metrics
-from cloud.store import Found, MemoryFrameStore, Outcome
+from cloud.store import Found, Outcome
+from cloud.store_memory import MemoryFrameStore
 from cloud.writer import StoreWriter
 from common.errors import StoreFull
 from common.types import Box, FrameId, Layer

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from cloud.store import MemoryFrameStore
+from cloud.store_memory import MemoryFrameStore
 from common import events as ev
+from common.allowance import Allowance
 from common.errors import CorruptStream
 from common.session import CloudPolicy, CloudSession, CloudState, EdgeSession, EdgeState
 from common.types import Box, FrameId
@@ -61,6 +62,7 @@ class Pair:
         self.store = MemoryFrameStore()
         self.coded: dict[FrameId, bytes] = {}
         self.refused: set[FrameId] = set()
+        self.broken: set[FrameId] = set()
         self.boxed: set[FrameId] = set()
         self.finished = False
         self.reordered = False  # then a refusal may come after the ack, or never
@@ -72,6 +74,8 @@ class Pair:
         self.connect_at: float | None = None
         self.edge_timer: float | None = None
         self._policy, self._model, self._random = policy, model, random
+        self._new_allowance: Callable[[], Allowance | None] = lambda: None
+        self._allowance: Allowance | None = None
         self._want_boxes = want_boxes
         self._boots = 0
         self._boot()
@@ -104,10 +108,22 @@ class Pair:
         self.link = link
         self._tell_edge(ev.Connected())
 
+    def limit(self, *, max_age: float | None = None, per_second: float | None = None) -> None:
+        """What the server asks of connections from now on."""
+        self._policy = replace(self._policy, max_age=max_age)
+        if per_second is not None:
+            self._new_allowance = lambda: Allowance(per_second, 2)
+            self._allowance = self._new_allowance()
+
     def open(self) -> Link:
         """A connection, at the server's end only."""
         number = len(self.links) + 1
-        cloud = CloudSession(f"s{number}", self._model, inspect=inspect, policy=self._policy)
+        cloud = CloudSession(
+            *(f"s{number}", self._model),
+            inspect=inspect,
+            allowance=self._allowance,
+            policy=self._policy,
+        )
         link = Link(cloud, number)
         self.links.append(link)
         self.tell_cloud(link, ev.Connected())
@@ -151,7 +167,10 @@ class Pair:
     def detect(self, index: int = 0) -> None:
         if self.looking:
             link, frame = self.looking.pop(index % len(self.looking))
-            self.tell_cloud(link, ev.Detected(frame, (BOX,)))
+            seen = ev.Detected(frame, (BOX,))
+            if self.is_broken(frame):
+                seen = ev.Detected(frame, None, "the layer before it is missing")
+            self.tell_cloud(link, seen)
 
     def read_spool(self) -> None:
         """The spool reads for one Fetch; the answer takes its time, and may be old by then."""
@@ -195,6 +214,7 @@ class Pair:
         """The process dies and starts again: only the store is left."""
         self.jobs.clear()
         self.looking.clear()
+        self._allowance = self._new_allowance()
         for link in self.links:
             link.up.clear()
             link.cloud_left = True
@@ -233,7 +253,9 @@ class Pair:
             if not busy and self.is_settled():
                 return
             if not busy:
-                moments = [t for t in (self.connect_at, self.edge_timer) if t is not None]
+                server = self.link.timer if self.link is not None else None
+                timers = (self.connect_at, self.edge_timer, server)
+                moments = [t for t in timers if t is not None]
                 assert moments, f"stuck with {self.spool.status().frames} layers in the spool"
                 self.wait(max(0.0, min(moments) - self.now))
         raise AssertionError("nothing comes to rest")
@@ -244,6 +266,10 @@ class Pair:
     def is_refusable(self, frame: FrameId) -> bool:
         data = self.coded[frame]
         return data.startswith(b"bad") or len(data) > self._policy.max_layer_bytes
+
+    def is_broken(self, frame: FrameId) -> bool:
+        """Whether its layer leans on one that is missing."""
+        return self.coded[frame].startswith(b"broken")
 
     def _step(self) -> bool:
         waiting = [link for link in self.links if link.up or self._unnoticed(link)]
@@ -295,9 +321,12 @@ class Pair:
                 self.spool.drop(frames)
             case ev.Fetch():
                 self.fetches.append(action)
-            case ev.Deliver(ev.Verdict(frame, outcome, _, boxes)):
+            case ev.Deliver(ev.Verdict(frame, outcome, reason, boxes)):
                 if outcome is ev.Outcome.REFUSED:
                     self.refused.add(frame)
+                elif reason:
+                    assert self.is_broken(frame)
+                    self.broken.add(frame)
                 if boxes is not None:
                     self.boxed.add(frame)
             case ev.Connect(at):

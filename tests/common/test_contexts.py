@@ -64,6 +64,19 @@ def test_pressure_grows_with_what_is_owed_and_falls_with_what_is_expected() -> N
     assert table.max() == contexts.PRESSURE_COUNT - 1
 
 
+def test_half_octaves_are_whole_numbers_that_no_float_decides() -> None:
+    edges = contexts.EXPECT_EDGES.tolist()
+    assert edges[0::2] == [2 ** (7 + i) for i in range(16)]
+    for i, edge in enumerate(edges):  # the largest whole number at most 2 ** (7 + i / 2)
+        assert edge**2 <= 2 ** (14 + i) < (edge + 1) ** 2
+
+
+def test_expectations_stay_below_the_last_edge() -> None:
+    most = np.full((64, NEAR_COUNT), 65535)
+    bucket = contexts.expectation(most, np.zeros((1, 64), dtype=np.int64))
+    assert bucket.max() < len(contexts.EXPECT_EDGES)
+
+
 def test_expectation_sums_the_channels_that_are_left() -> None:
     chance = np.full((3, NEAR_COUNT), 1 << 12)
     bucket = contexts.expectation(chance, np.zeros((1, 3), dtype=np.int64))[0]

@@ -6,7 +6,8 @@ import pytest
 from common.contexts import BANDS, COUNT_CONTEXTS, LEAN_COUNT, NEAR_COUNT, PRESSURE_COUNT, Ints
 from common.counting import SYMBOLS, count_tables, symbols_of, undecided
 from common.rangecoder import TOTAL
-from tests.common.latents import clustered
+from common.temporal import SHAPE
+from tests.common.latents import clustered, scene
 
 
 def counted(*latents: Ints, quality: int = 0) -> dict[str, Ints]:
@@ -22,6 +23,51 @@ def test_tables_are_whole_and_leave_no_symbol_out() -> None:
     for name in ("counts", "values"):
         assert (arrays[name].sum(axis=-1, dtype=np.int64) == TOTAL).all()
         assert arrays[name].min() >= 1
+
+
+def test_inter_tables_are_whole_and_leave_no_symbol_out() -> None:
+    rng = np.random.default_rng(3)
+    frames = scene(rng, 6, 9, 9, 4, 0.1)
+    arrays = count_tables([(0, 0, frames[0])], 6, [(0, 0, frames), (3, 200, frames)])
+    assert arrays["inter_profiles"].tolist() == [0, 3]
+    assert arrays["inter_counts"].shape == (2, BANDS, SHAPE.counts, 7)
+    assert arrays["inter_values"].shape == (2, BANDS, 6, SHAPE.lean, SYMBOLS)
+    assert arrays["inter_zeros"].shape == (2, BANDS, 6, SHAPE.near, PRESSURE_COUNT)
+    assert arrays["inter_expect"].shape == (2, BANDS, 6, SHAPE.near)
+    for name in ("inter_counts", "inter_values"):
+        assert (arrays[name].sum(axis=-1, dtype=np.int64) == TOTAL).all()
+        assert arrays[name].min() >= 1
+
+
+def test_sequences_leave_the_intra_tables_as_they_are() -> None:
+    frames = scene(np.random.default_rng(4), 3, 9, 9, 3, 0.1)
+    latents = [(0, 0, y) for y in frames]
+    alone, both = count_tables(latents, 3), count_tables(latents, 3, [(0, 0, frames)])
+    assert {name for name in both if not name.startswith("inter_")} == set(alone)
+    for name, array in alone.items():
+        np.testing.assert_array_equal(both[name], array)
+
+
+def test_one_frame_is_no_sequence() -> None:
+    y = np.ones((3, 4, 4), dtype=np.int16)
+    assert "inter_order" not in count_tables([(0, 0, y)], 3, [(0, 0, [y])])
+
+
+def test_channels_that_change_most_come_first() -> None:
+    still = np.ones((3, 4, 4), dtype=np.int16)
+    moved = still.copy()
+    moved[2] += 1
+    moved[0, 0] += 1
+    arrays = count_tables([(0, 0, still)], 3, [(0, 0, [still, moved])])
+    assert arrays["inter_order"].tolist() == [2, 0, 1]
+
+
+def test_a_change_between_large_magnitudes_is_counted() -> None:
+    """They are escapes in intra layers, all alike; in inter layers only the change counts."""
+    frames = [np.full((1, 20, 20), value, dtype=np.int16) for value in (100, 101, 102, 103)]
+    arrays = count_tables([(0, 0, frames[0])], 1, [(0, 0, frames)])
+    assert arrays["inter_values"][0, 0, 0, :, 0].max() > 0.9 * TOTAL  # +1, away from zero
+    assert arrays["inter_counts"][0, 0, -1, 1] > 0.5 * TOTAL
 
 
 def test_busy_channels_come_first() -> None:

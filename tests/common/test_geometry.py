@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import BadPicture
-from common.geometry import MAX_SIDE_PX, latent_size, working_size
+from common.geometry import MAX_SIDE_PX, latent_size, pooled_size, working_size
 
 lengths = st.integers(1, MAX_SIDE_PX)
 
@@ -53,3 +53,10 @@ def test_sizes_out_of_range(bad: tuple[int, int, int]) -> None:
 def test_latents_out_of_range(bad: tuple[int, int]) -> None:
     with pytest.raises(BadPicture):
         latent_size(*bad)
+
+
+@given(st.integers(1, 256), st.integers(1, 256), st.integers(1, 64))
+def test_blocks_cover_the_latent(h: int, w: int, factor: int) -> None:
+    rows, columns = pooled_size((h, w), factor)
+    assert factor * (rows - 1) < h <= factor * rows
+    assert factor * (columns - 1) < w <= factor * columns

@@ -34,6 +34,19 @@ def test_the_id_covers_files_and_codec_and_nothing_else() -> None:
     assert other.model_id != made.model_id
 
 
+def test_a_profile_codes_the_latent_unless_the_codec_says_how_much_it_is_pooled() -> None:
+    two = make(profiles=("detect", "recognise"), codec={**CODEC, "pool_recognise": 4})
+    assert two.factors == (1, 4)
+    assert make().factors == (1,)
+    assert two.model_id != make().model_id
+
+
+@pytest.mark.parametrize("factor", [0, -1, 65])
+def test_a_pooling_that_cannot_be(factor: int) -> None:
+    with pytest.raises(ModelMismatch, match="pool"):
+        make(profiles=("detect", "recognise"), codec={"pool_recognise": factor})
+
+
 def test_verify_names_the_file() -> None:
     made = make()
     made.verify("encoder.onnx", b"network")

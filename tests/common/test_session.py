@@ -23,7 +23,7 @@ TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 # ---------------------------------------------------------------- any order of events
 
 CHAOS = {
-    "code": lambda p, n: p.code(),
+    "code": lambda p, n: p.code(b"broken" if n % 8 == 7 else b"layer"),
     "code malformed": lambda p, n: p.code(b"bad"),
     "code too long": lambda p, n: p.code(bytes(101)),
     "connect": lambda p, n: p.connect(),
@@ -58,10 +58,17 @@ def _repeat(queue):
 
 
 @settings(max_examples=400, deadline=None)
-@given(steps=STEPS, seed=st.integers(0, 99), want_boxes=st.booleans())
-def test_any_order_of_events_keeps_every_promise(steps, seed, want_boxes):
+@given(
+    steps=STEPS,
+    seed=st.integers(0, 99),
+    want_boxes=st.booleans(),
+    max_age=st.none() | st.floats(5.0, 100.0),
+    per_second=st.none() | st.floats(0.2, 5.0),
+)
+def test_any_order_of_events_keeps_every_promise(steps, seed, want_boxes, max_age, per_second):
     # Credit, spool before send, store before ack and ack before unspool are checked in pair.py.
     pair = Pair(policy=HELD, random=Random(seed).random, want_boxes=want_boxes)
+    pair.limit(max_age=max_age, per_second=per_second)
     for name, number in steps:
         CHAOS[name](pair, number)
     pair.settle()
@@ -83,12 +90,13 @@ def test_chaos_reaches_the_interesting_places():
     seen: set[str] = set()
     for _ in range(300):
         pair = Pair(policy=HELD, random=random.random)
+        pair.limit(max_age=100.0, per_second=1.0)
         for _ in range(150):
             CHAOS[random.choice(ORDER)](pair, random.randrange(40))
         seen |= {" ".join(line.split()[1:3]) for line in pair.log}
         seen |= {code.name for code in ev.GoodbyeCode if any(code.name in x for x in pair.log)}
     assert seen >= {"Send Welcome", "Send Results", "REPLACED", "PROTOCOL_ERROR", "TIMEOUT"}
-    assert seen >= {"STORE_UNAVAILABLE", "SHUTTING_DOWN"}
+    assert seen >= {"STORE_UNAVAILABLE", "SHUTTING_DOWN", "RENEW"}
 
 
 # ---------------------------------------------------------------- transcripts
@@ -114,6 +122,8 @@ def _command(pair: Pair, name: str, *words: str) -> None:
             pair.code()
         case "code", ("malformed",):
             pair.code(b"bad")
+        case "code", ("broken",):
+            pair.code(b"broken")
         case "code", (size,):
             pair.code(bytes(int(size)))
         case "up", ("repeated",):
@@ -128,6 +138,10 @@ def _command(pair: Pair, name: str, *words: str) -> None:
             pair.tell_cloud(pair.links[-1], ev.TargetChosen(ev.RateTarget(int(rate))))
         case "rival", ():
             pair.open().up.append(ev.Hello(CAMERA, "rival", MODEL))
+        case "age", (seconds,):
+            pair.limit(max_age=float(seconds))
+        case "rate", (per_second,):
+            pair.limit(per_second=float(per_second))
         case "wait", (seconds,):
             pair.wait(float(seconds))
         case _:
@@ -173,6 +187,17 @@ def _live(**options) -> Pair:
     while pair.edge.state is not EdgeState.LIVE:
         pair._step()
     return pair
+
+
+@pytest.mark.parametrize("want_boxes", [True, False])
+def test_a_layer_that_cannot_be_read_is_told_of_whether_or_not_boxes_are_wanted(want_boxes):
+    pair = _live(want_boxes=want_boxes)
+    for data in (b"layer", b"broken", b"layer", b"broken"):
+        pair.code(data)
+    pair.settle()
+    pair.progress(9)
+    assert {frame.seq for frame in pair.broken} == {1, 3}
+    assert {frame.seq for frame in pair.boxed} == ({0, 2} if want_boxes else set())
 
 
 def test_an_old_read_of_the_spool_does_not_answer_a_new_one():
@@ -228,6 +253,33 @@ def test_backoff_is_random_below_a_doubling_bound_and_starts_afresh_after_an_ack
     pair.settle()
     pair.cut()
     assert pair.backoff == 0.5
+
+
+def test_a_server_that_renews_streams_of_no_use_is_not_hammered():
+    pair = Pair(random=lambda: 1.0)
+    waits = []
+    for _ in range(4):
+        pair.connect()
+        pair.wire.down.append(ev.Goodbye(ev.GoodbyeCode.RENEW))
+        pair.deliver_down()
+        waits.append(pair.backoff)
+    assert waits == [0.0, 1, 2, 4]
+
+
+@pytest.mark.parametrize("cuts", [0, 7])
+def test_a_camera_gets_its_rate_and_no_more_even_if_it_connects_anew(cuts):
+    pair = Pair(policy=CloudPolicy(window=16), random=lambda: 0.0)
+    pair.limit(per_second=4.0)
+    for _ in range(60):
+        pair.code()
+    for _ in range(cuts):
+        pair.connect()
+        for _ in range(4):
+            pair._step()
+        pair.cut()
+    pair.settle()
+    assert 58 / 4.0 <= pair.now <= 58 / 4.0 + 1.0  # two were saved up; nothing is wasted
+    assert len(pair.store.held(pair.coded)) == 60
 
 
 def test_a_connection_that_fails_is_tried_again():
@@ -403,6 +455,23 @@ def test_boxes_without_a_wish_for_them_are_not_sent():
     _say(cloud, ev.Hello(CAMERA, "b1", MODEL))
     _say(cloud, ev.Layers(0, (_entry(0),)))
     assert cloud.on(ev.Detected(FrameId(CAMERA, "b1", 0), (BOX,)), 0.0) == ()
+
+
+def test_an_edge_that_is_done_is_told_so_by_a_server_that_was_about_to_leave():
+    pair = _live()
+    pair.code()
+    pair.deliver_up(pair.wire)
+    pair.answer_job()
+    pair.drain()  # waits for the boxes
+    pair.deliver_down()
+    pair.end_source()
+    pair.deliver_up(pair.wire)
+    pair.detect()
+    for _ in range(3):
+        pair.deliver_down()
+    assert pair.finished
+    assert "edge   Close DONE" in pair.log
+    assert pair.boxed == set(pair.coded)
 
 
 def test_late_answers_to_a_closed_session_are_ignored():

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from common.errors import RemoteProtocolError
-from common.types import MAX_SEQ, Box, FrameId, Layer, check_camera
+from common.types import MAX_SEQ, Box, FrameId, Layer, Presence, check_camera
 
 
 @pytest.mark.parametrize("name", ["a", "7", "gate-2", "north_yard", "a" * 64])
@@ -57,6 +57,13 @@ def test_boxes_that_cannot_be(bad: dict[str, float]) -> None:
     Box("car", **good)
     with pytest.raises(ValueError):
         Box("car", **{**good, **bad})
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.1, math.nan])
+def test_presences_that_cannot_be(score: float) -> None:
+    assert Presence("car", 0.5).score == 0.5
+    with pytest.raises(ValueError):
+        Presence("car", score)
 
 
 @pytest.mark.parametrize("moment", [-1.0, math.nan, math.inf])

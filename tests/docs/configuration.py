@@ -16,6 +16,7 @@ from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from cloud.events_config import MqttConfig, RuleConfig, WebhookConfig
 from cloud.settings import CloudSettings
 from edge.settings import EdgeSettings
 
@@ -75,21 +76,66 @@ an error; a stream that does not answer yet is waited for. User, password and qu
 masked wherever it is printed.
 """
 
+EVENTS = """## Events
+
+What goes out to others stands in a YAML file that the server's setting `events` names:
+
+```yaml
+rules:                                 # what becomes an event
+  - {name: people, labels: [person], min_score: 0.6, cooldown_s: 60}
+  - {name: yard, cameras: [yard], labels: [person, car], gone_after_s: 30}
+webhooks:                              # who gets events over HTTP
+  - name: office
+    url: https://office.example.org/hook
+    secret_file: office.secret
+    rules: [people]
+mqtt:                                  # what is there now, for Home Assistant and others
+  host: broker.example.org
+  username: glimpse
+  password_file: mqtt.password
+```
+
+`glimpse-cloud events check FILE` says what goes where by it, or what is wrong with it.
+
+A thing *appears* when it was seen with `min_score` in `appear_frames` frames in a row, and is
+*gone* when it was not seen with `keep_score` for `gone_after_s`, by the camera's clock. What was in
+view before the server started appears anew.
+
+A webhook gets a POST for each frame with events: JSON with `frame`, `camera`, `captured_at` (unix
+seconds), `events` (`rule`, `change`: appeared or gone, `label`, `score`, `count`), `width`,
+`height` and all `boxes`. `Idempotency-Key` is the frame's name, and `Glimpse-Signature:
+t=TIME,v1=HEX` the HMAC-SHA256 of `TIME.BODY`, which `glimpse.verify_webhook` checks. Messages come
+in order and at least once: they wait on disk (`DATA/outbox.sqlite3`) until they are answered with
+2xx. One that is answered with anything else but 408, 425, 429 or 5xx is dropped.
+
+MQTT has `PREFIX/status` and `PREFIX/CAMERA/status` (online, offline), `PREFIX/CAMERA/LABEL/present`
+(ON, OFF) and `PREFIX/CAMERA/LABEL/count`, all retained, and `PREFIX/events` with the same JSON.
+Home Assistant finds a device for each camera by itself.
+"""
+
 
 def page() -> str:
     edge = _table(EdgeSettings)
     cloud = _table(CloudSettings)
-    return f"{HEAD}\n## Camera process\n\n{edge}\n## Server\n\n{cloud}"
+    sections = f"## Camera process\n\n{edge}\n## Server\n\n{cloud}\n{EVENTS}"
+    tables = (
+        f"### {title}\n\n{_table(section)}"
+        for title, section in (
+            ("A rule", RuleConfig), ("A webhook", WebhookConfig), ("MQTT", MqttConfig),
+        )
+    )  # fmt: skip
+    return "\n".join((HEAD, sections, *tables))
 
 
 def _table(settings: type[BaseModel]) -> str:
-    lines = ["| key | environment | default | range | what it is |", "|---|---|---|---|---|"]
     prefix = str(settings.model_config.get("env_prefix", ""))
+    heads = ["key", *(["environment"] if prefix else []), "default", "range", "what it is"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, field in settings.model_fields.items():
         cells = (
             f"`{name}`",
-            f"`{_variable(prefix, name, field)}`",
-            _default(field),
+            *([f"`{_variable(prefix, name, field)}`"] if prefix else []),
+            "needed" if field.is_required() else _default(field),
             _range(name, field),
             str(field.description),
         )

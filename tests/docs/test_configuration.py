@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from cloud.events_config import MqttConfig, RuleConfig, WebhookConfig, read_events
+from cloud.events_out import check_files
 from cloud.settings import CloudSettings
 from edge.configuration import read_configuration
 from edge.settings import EdgeSettings
-from tests.docs.configuration import HEAD, PAGE, page
+from tests.docs.configuration import EVENTS, HEAD, PAGE, page
 
 
 def test_the_page_is_what_the_settings_say() -> None:
@@ -17,10 +19,34 @@ def test_the_page_is_what_the_settings_say() -> None:
 
 
 def test_every_setting_has_a_row() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| ", page(), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| `(GLIMPSE_\w+)` \| ", page(), re.MULTILINE)
     names = [*EdgeSettings.model_fields, *CloudSettings.model_fields]
     assert [name for name, _ in rows] == names
     assert len({variable for _, variable in rows}) == len(names)
+
+
+def test_every_key_of_the_events_file_has_a_row() -> None:
+    events = page().partition("## Events")[2]
+    for title, section in (
+        ("A rule", RuleConfig),
+        ("A webhook", WebhookConfig),
+        ("MQTT", MqttConfig),
+    ):
+        table = events.partition(f"### {title}\n")[2].partition("###")[0]
+        assert re.findall(r"^\| `(\w+)` \| ", table, re.MULTILINE) == [*section.model_fields]
+
+
+def test_the_example_of_the_events_file_is_a_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```yaml\n(.*?)```", EVENTS, re.DOTALL)
+    Path("events.yaml").write_text(example)
+    for name in ("office.secret", "mqtt.password"):
+        Path(name).write_text("sixteen bytes or more")
+    config = read_events(Path("events.yaml"))
+    check_files(config)
+    assert len(config.lines()) == 4
 
 
 def test_the_page_is_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,10 +61,10 @@ class House:
         self.server: subprocess.Popen[bytes] | None = None
         self.camera: subprocess.Popen[bytes] | None = None
 
-    def start_server(self) -> None:
+    def start_server(self, *arguments: object) -> None:
         self.server = self._start(
             "cloud.main", "serve", "--listen", self.address, "--metrics-listen", "",
-            "--data", self.data,
+            "--web-listen", "", "--data", self.data, *arguments,
         )  # fmt: skip
 
     def start_camera(self, *arguments: object) -> None:

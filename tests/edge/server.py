@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from cloud.wire import from_request, to_response
-from common.bitstream import unpack
+from common.bitstream import check, is_inter, unpack
 from common.events import (
     Admit,
     Close,
@@ -63,7 +63,7 @@ class Server(ingest_pb2_grpc.IngestServiceServicer):
         session = CloudSession(
             f"s{self.streams}",
             model_id,
-            inspect=lambda data: unpack(data, model_id),
+            inspect=lambda data: check(data) if is_inter(data) else unpack(data, model_id),
             policy=self.policy,
         )
         events: list[CloudEvent] = [Connected()]

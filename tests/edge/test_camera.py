@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from common.bitstream import Header, Kind
+from common.codec import Coded
 from common.errors import BadPicture
 from edge.camera import Camera
 from edge.capture import Frame
-from edge.encoder import Coded
 from edge.ledger import Ledger
 from edge.pictures import Picture
 from edge.rate import Limits, Plan, RateControl
@@ -21,7 +22,9 @@ PICTURE = Picture.whole(np.zeros((2, 2, 3), dtype=np.uint8))
 
 
 def code(picture: Picture, plan: Plan) -> Coded:
-    return Coded(b"layer", plan.best)
+    y = np.zeros((1, 1, 1), dtype=np.int16)
+    header = Header(Kind.MACHINE_INTRA, 1, 0, plan.best, 0, 2, 2, 32)
+    return Coded(b"layer", header, y, y, 0, 1)
 
 
 class Rig:

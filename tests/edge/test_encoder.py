@@ -9,7 +9,7 @@ from common.bitstream import unpack
 from common.codec import MachineCodec
 from common.errors import BadPicture, BadSettings, ModelMismatch
 from common.geometry import latent_size, working_size
-from edge.encoder import Coded, Encoder, quantise
+from edge.encoder import Encoder, quantise
 from edge.pictures import Picture
 from edge.rate import Plan
 from edge.weights import EdgeWeights, load_weights
@@ -29,9 +29,10 @@ def test_what_was_coded_is_what_is_decoded(encoder: Encoder, weights: EdgeWeight
     analysis = encoder.analyse(picture(180, 320))
     codec = MachineCodec(weights.entropy, weights.manifest.model_id)
     for quality in (0.0, 0.3, 0.7, 1.0):
-        header, y = codec.decode(encoder.layer(analysis, quality))
+        coded = codec.decode(encoder.layer(analysis, quality))
+        header = coded.header
         expected = quantise(analysis.y, weights.log_gain[0], round(quality * 255))
-        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(coded.y, expected)
         assert (header.width, header.height, header.side) == (320, 180, 256)
 
 
@@ -69,11 +70,14 @@ def test_the_smallest_layer_where_none_is_small_enough(encoder: Encoder) -> None
 def test_a_planned_layer(encoder: Encoder) -> None:
     analysis = encoder.analyse(picture(240, 320))
     free = encoder.coded(analysis, Plan(200, 10))
-    assert free == Coded(encoder.layer(analysis, 200 / 255), 200)
-    fitting = encoder.coded(analysis, Plan(200, 10, len(free.data) // 2))
+    assert (free.data, free.header.quality) == (encoder.layer(analysis, 200 / 255), 200)
+    fitting = encoder.coded(analysis, Plan(200, 10, len(free.data) // 8))  # times 4 for a key
     assert len(fitting.data) <= len(free.data) // 2
-    assert 10 <= fitting.quality == unpack(fitting.data, None)[0].quality < 200
-    assert encoder.coded(analysis, Plan(200, 10, 1)).quality == 10
+    assert 10 <= fitting.header.quality == unpack(fitting.data, None)[0].quality < 200
+    assert encoder.coded(analysis, Plan(200, 10, 1)).header.quality == 10
+    after = encoder.coded(analysis, Plan(200, 10, 100), last=fitting)
+    assert len(after.data) <= 100
+    assert after.header.quality > fitting.header.quality  # what has changed is soon told
 
 
 def test_a_picture_scaled_beforehand_gives_the_same_layer(encoder: Encoder) -> None:
@@ -132,3 +136,11 @@ def test_no_weights(tmp_path: Path) -> None:
 
 def test_another_seed_is_another_model(tmp_path: Path) -> None:
     assert tiny_weights(tmp_path / "a", 0).model_id != tiny_weights(tmp_path / "b", 1).model_id
+
+
+def test_what_drifts_is_held() -> None:
+    log_gain = np.zeros((2, 4), dtype=np.float32)
+    y = np.array([2.6, 2.9, -0.6, 0.2], dtype=np.float32).reshape(4, 1, 1)
+    last = np.array([2, 2, 0, 0], dtype=np.int16).reshape(4, 1, 1)
+    assert quantise(y, log_gain, 9, last, 0.5).ravel().tolist() == [3, 3, -1, 0]
+    assert quantise(y, log_gain, 9, last, 0.8).ravel().tolist() == [2, 3, 0, 0]

@@ -132,6 +132,13 @@ def test_bad_usage(
     assert "Traceback" not in done.stderr
 
 
+def test_a_provider_that_is_not_installed(environment: dict[str, str]) -> None:
+    own = environment | {"GLIMPSE_EDGE_PROVIDER": "tensorrt"}
+    done = edge("encode", "x.jpg", "-o", "out", env=own)
+    assert done.returncode == 2
+    assert "provider tensorrt is not installed; installed: cpu" in done.stderr
+
+
 def test_demo_clip(photos: Path, environment: dict[str, str]) -> None:
     done = edge("demo-clip", env=environment | {"GLIMPSE_DEMO_CLIP": str(photos)})
     assert (done.returncode, done.stdout) == (0, f"{photos}\n")

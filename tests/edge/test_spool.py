@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from common.bitstream import Header, Kind, pack, pack_inter
 from common.errors import BadSettings, StoreFull
 from common.types import FrameId, Layer
 from edge.spool import Expired, ExpiryReason, MemorySpool, Spool, SpoolStatus, SqliteSpool
 
+_HEADER = Header(Kind.MACHINE_INTRA, 1, 0, 100, 0, 640, 480, 640)
+INTRA = pack(_HEADER, bytes(100 - 13))
+INTER = pack_inter(Kind.MACHINE_INTER, 100, 0, bytes(100 - 6))
 FULL, TOO_LARGE = ExpiryReason.SPOOL_FULL, ExpiryReason.LARGER_THAN_SPOOL
 
 
@@ -109,6 +113,24 @@ class TestContract:
         big = layer(2, size=1001)
         assert spool.append([big, layer(3)]) == (Expired(big.frame, TOO_LARGE),)
         assert waiting(spool) == (layer(1), layer(3))
+
+    def test_what_leans_on_an_expired_layer_expires_with_it(self, spool: Spool) -> None:
+        kinds = ["intra", "inter", "inter", "inter", "intra", "inter", "intra", "inter"]
+        layers = [
+            Layer(FrameId("gate", "b1", n), 1000.0 + n, INTER if kind == "inter" else INTRA)
+            for n, kind in enumerate(kinds)
+        ]
+        spool.append(layers)
+        expired = spool.append([layer(9, size=300)])
+        assert [e.frame.seq for e in expired] == [0, 1, 2, 3]
+        assert [n for _, n in names(waiting(spool))] == [4, 5, 6, 7, 9]
+        assert spool.status() == SpoolStatus(5, 4 * 100 + 300, 1004.0)
+
+    def test_an_acked_layer_takes_nothing_along(self, spool: Spool) -> None:
+        spool.append([Layer(FrameId("gate", "b1", 0), 1000.0, INTRA)])
+        spool.append([Layer(FrameId("gate", "b1", n), 1000.0, INTER) for n in range(1, 4)])
+        spool.drop([FrameId("gate", "b1", 0)])
+        assert spool.append([layer(4)]) == ()
 
     def test_another_cameras_layer_is_refused(self, spool: Spool) -> None:
         with pytest.raises(BadSettings, match="yard"):

@@ -4,20 +4,21 @@ import asyncio
 import datetime
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
 import pytest
 
 from cloud.certificates import make_certificates
-from common.bitstream import Header, Kind, pack
+from common.bitstream import Header, Kind, link, pack, pack_inter
 from common.errors import GlimpseError, ModelMismatch, StoreFull, Unauthenticated, Unreachable
 from common.session import EdgePolicy, EdgeSession
-from common.types import FrameId
+from common.types import FrameId, Layer
 from edge.ledger import Ledger
 from edge.link import Link
 from edge.rate import Limits, RateControl
-from edge.spool import MemorySpool, Spool, SqliteSpool
+from edge.spool import Expired, MemorySpool, Spool, SqliteSpool
 from edge.uplink import Uplink
 from tests.edge.server import BOX, Server, serving, until
 
@@ -41,7 +42,7 @@ class Rig:
         self.spool = spool or MemorySpool("gate", max_bytes=1 << 20)
         self.boot = boot
         self.ledger = Ledger(boot, self.spool.status().frames)
-        session = EdgeSession(
+        self.session = EdgeSession(
             "gate",
             boot,
             model,
@@ -50,7 +51,7 @@ class Rig:
             paced=rate is not None,
             policy=QUICK,
         )
-        self.uplink = Uplink(session, link, self.spool, self.ledger, rate=rate)
+        self.uplink = Uplink(self.session, link, self.spool, self.ledger, rate=rate)
 
     def code(self, seq: int) -> FrameId:
         data = pack(HEADER, bytes([seq % 256]) * 40)
@@ -79,6 +80,39 @@ async def test_frames_arrive_and_boxes_come_back() -> None:
     assert (rig.ledger.acked, rig.ledger.connections, rig.spool.status().frames) == (30, 1, 0)
     assert rig.ledger.boxes == (BOX,)
     assert rig.ledger.latency.percentile(50) is not None
+    assert rig.adds_up
+
+
+async def test_layers_that_lean_on_a_lost_one_are_not_sent(tmp_path: Path) -> None:
+    """The second of a chain finds the disk full: those that lean on it are lost, and said so."""
+    broken: list[int] = []
+
+    class FullOnce(MemorySpool):
+        def append(self, layers: Sequence[Layer]) -> tuple[Expired, ...]:
+            if layers[0].frame.seq == 1 and not broken:
+                raise StoreFull("no room left")
+            return super().append(layers)
+
+    async with serving(Server(MODEL)) as server:
+        rig = Rig(plain(server), spool=FullOnce("gate", max_bytes=1 << 20))
+        rig.uplink = Uplink(
+            rig.session, plain(server), rig.spool, rig.ledger, break_off=lambda: broken.append(1)
+        )
+        first = pack(HEADER, b"first")
+        chain = [first]
+        for n in range(3):
+            chain.append(pack_inter(Kind.MACHINE_INTER, 100, link(chain[-1]), bytes([n])))
+        anew = pack(HEADER, b"anew")
+        chain += [anew, pack_inter(Kind.MACHINE_INTER, 100, link(anew), b"last")]
+        for seq, data in enumerate(chain):
+            rig.ledger.captured += 1
+            rig.ledger.on_coded(seq, 0.0, len(data))
+            rig.uplink.frame(seq, 1e9 + seq, data)
+        rig.uplink.end()
+        await rig.uplink.run()
+    assert [frame.seq for frame in server.stored] == [0, 4, 5]
+    assert rig.ledger.expired == {"disk_full": 1, "chain_broken": 2}
+    assert len(broken) == 3
     assert rig.adds_up
 
 

@@ -70,6 +70,23 @@ class TestDetect:
 
 
 class TestGettingIn:
+    async def test_an_address_that_was_sent_away_may_try_later(
+        self, tmp_path: Path, layers: list[bytes], kind: str
+    ) -> None:
+        once = glimpse.Retry(first_s=1e9, most_s=1e9)
+        async with (
+            serving(tmp_path, failed_logins=1) as served,
+            client(kind, served, token="guess", retry=once) as hasty,
+            client(kind, served, token="guess") as patient,
+        ):
+            for _ in range(2):
+                with pytest.raises(glimpse.Unauthenticated):
+                    await hasty.detect(layers[0])
+            with pytest.raises(glimpse.Unavailable, match="too many failed logins"):
+                await hasty.detect(layers[0])
+            with pytest.raises(glimpse.Unauthenticated):  # a second later, for which it waits
+                await patient.detect(layers[0], timeout_s=20)
+
     async def test_tokens(self, tmp_path: Path, layers: list[bytes], kind: str) -> None:
         async with serving(tmp_path) as served:
             camera = Identities(data_files(tmp_path)[1]).add("camera", "gate")

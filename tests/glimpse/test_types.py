@@ -31,5 +31,5 @@ def test_everything_public_is_there_and_typed() -> None:
 def test_every_error_says_what_it_is() -> None:
     kinds = [getattr(glimpse, name) for name in glimpse.__all__]
     errors = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert len(errors) == 11
+    assert len(errors) == 12
     assert all(issubclass(kind, glimpse.Error) and kind.__doc__ for kind in errors)

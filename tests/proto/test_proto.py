@@ -51,9 +51,9 @@ def test_lint():
 
 
 def test_lint_wants_a_comment_on_every_field(copy):
-    _edit(copy, "types.proto", "  // Confidence, 0..1.\n", "")
+    _edit(copy, "types.proto", "  // Left edge in pixels of the source picture, 0..4096.\n", "")
     result = _buf("lint", folder=copy)
-    assert 'Field "score" should have a non-empty comment' in result.stdout
+    assert 'Field "x1" should have a non-empty comment' in result.stdout
 
 
 def test_nothing_breaks_the_last_release():
@@ -64,8 +64,8 @@ def test_nothing_breaks_the_last_release():
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("types.proto", "float score = 2", "double score = 2"),
-        ("types.proto", "float score = 2", "float score = 7"),
+        ("types.proto", "float x1 = 3", "double x1 = 3"),
+        ("types.proto", "float x1 = 3", "float x1 = 7"),
         ("ingest.proto", "string software = 6", "string agent = 6"),
         ("ingest.proto", "GOODBYE_CODE_TIMEOUT = 8", "GOODBYE_CODE_TIMEOUT = 9"),
         ("detection.proto", "rpc Detect(", "rpc Look("),

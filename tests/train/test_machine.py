@@ -62,6 +62,23 @@ def test_rounding_passes_gradients_and_counts_real_integers():
     assert torch.allclose(again[1], bits)  # the value in training is that of the hard bits
 
 
+def test_what_drifts_within_the_hold_stays_and_costs_next_to_nothing():
+    torch.manual_seed(0)
+    model = MachineModel(MachineConfig(latent=8)).train()
+    y, quality = torch.randn(1, 8, 4, 6), torch.tensor([1.0])
+    gain, _ = model.gains(0, quality)
+    last = (y * gain).round()
+    near = (last + 0.65 * torch.sign(torch.randn_like(y))) / gain
+    assert torch.equal(model.quantise_inter(near, last, 0.7, 0, quality)[2], last)
+    assert not torch.equal(model.quantise_inter(near, last, 0.5, 0, quality)[2], last)
+    changed = near.detach().clone().requires_grad_()
+    y_hat, bits, _ = model.quantise_inter(changed, last, 0.6, 0, quality)
+    (y_hat.sum() + bits.sum()).backward()
+    assert (changed.grad != 0).all()
+    still = model.quantise_inter(last / gain, last, 0.7, 0, quality)[1]
+    assert still < 0.5 * bits
+
+
 def test_gains_are_exponential_between_anchors():
     gains = Gains(MachineConfig(latent=3, levels=3))
     with torch.no_grad():

@@ -1,0 +1,172 @@
+"""The page's server on a port of this machine: everything real but gRPC and the detector."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from cloud.alone import Alone
+from cloud.attempts import Attempts
+from cloud.audit import Audit
+from cloud.bus import Bus
+from cloud.certificates import CertificateFiles
+from cloud.folder import data_files
+from cloud.identity import Identities, Role
+from cloud.logins import Logins
+from cloud.metrics import Metrics
+from cloud.sightings import Sighting
+from cloud.store import Found
+from cloud.store_sqlite import SqliteFrameStore
+from cloud.web.app import About, make_app
+from cloud.web.live import Live
+from cloud.web.serving import WebServer
+from cloud.web.sessions import Sessions
+from common.bitstream import Header, Kind, pack
+from common.codec import MachineCodec
+from common.types import Box, FrameId, Layer
+from tests.common.latents import scene_model
+
+PATIENCE_S = 20.0
+CODEC = MachineCodec(scene_model(8), 0x1A2B)
+ABOUT = About("streets-1a2b", ("person", "car", "bus"), ("detect", "recognise"), keep_days=7.0)
+PERSON = Box("person", 0.9, 10.0, 20.0, 30.0, 80.0)
+CAR = Box("car", 0.6, 100.0, 40.0, 150.0, 70.0)
+
+
+def layer_bytes(body: bytes = b"body", *, quality: int = 102) -> bytes:
+    """A layer whose header is right; nobody decodes its body here."""
+    return pack(Header(Kind.MACHINE_INTRA, 0x1A2B, 0, quality, 0, 160, 120, 160), body)
+
+
+def sighting(seq: int = 0, *boxes: Box, camera: str = "gate", at: float = 1000.0) -> Sighting:
+    return Sighting(FrameId(camera, "b1", seq), at, 300, 160, 120, boxes)
+
+
+@dataclass
+class Page:
+    """A page that is served. `connected`: cameras with an open stream, for the test to say."""
+
+    data: Path
+    store: SqliteFrameStore
+    identities: Identities
+    metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
+    bus: Bus[Sighting] = field(default_factory=Bus)
+    connected: set[str] = field(default_factory=set)
+    port: int = 0
+    live: Live = field(init=False)
+    tls: CertificateFiles | None = None
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    def token(self, role: Role = "viewer", name: str = "alice") -> str:
+        return self.identities.add(role, name)
+
+    def keep(
+        self,
+        seq: int,
+        boxes: Sequence[Box] | None = (),
+        *,
+        camera: str = "gate",
+        at: float | None = None,
+        data: bytes | None = None,
+    ) -> None:
+        """A frame in the store; boxes None: not yet detected."""
+        name = FrameId(camera, "b1", seq)
+        captured = 1000.0 + seq if at is None else at
+        self.store.write([Layer(name, captured, data or layer_bytes())], [])
+        if boxes is not None:
+            self.store.write([], [Found(name, tuple(boxes), "streets-1a2b")])
+
+    def keep_many(self, seqs: range, *, at: float = 1e6, fps: float = 5.0) -> None:
+        """Frames of 'gate' in one commit; two of three show a person."""
+        names = [FrameId("gate", "b1", seq) for seq in seqs]
+        self.store.write(
+            [Layer(name, at + name.seq / fps, layer_bytes()) for name in names],
+            [Found(name, (PERSON,) if name.seq % 3 else (), "streets-1a2b") for name in names],
+        )
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        """A stranger's browser."""
+        return httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_S, **options)
+
+    @asynccontextmanager
+    async def viewer(self) -> AsyncIterator[httpx.AsyncClient]:
+        """A browser that is logged in."""
+        async with self.client() as client:
+            assert (await log_in(client, self.token())).status_code == 303
+            yield client
+
+
+async def log_in(client: httpx.AsyncClient, token: str, **fields: str) -> httpx.Response:
+    """What the login form does."""
+    return await client.post(
+        "/login", data={"token": token, **fields}, headers={"sec-fetch-site": "same-origin"}
+    )
+
+
+@asynccontextmanager
+async def page(data: Path, **options: Any) -> AsyncIterator[Page]:
+    """Serves the page of this data folder. options: free, most_s of Attempts; tls; port."""
+    store_path, tokens, _ = data_files(data)
+    metrics = Metrics(CollectorRegistry())
+    store = SqliteFrameStore(store_path)
+    served = Page(data, store, Identities(tokens), metrics, tls=options.get("tls"))
+    live = served.live = Live(served.bus, store, served.identities, metrics, served.connected)
+    attempts = Attempts(free=options.get("free", 10), most_s=options.get("most_s", 300.0))
+    app = make_app(
+        live, store, Alone(store, CODEC), Sessions(data / "sessions", served.identities),
+        Logins(attempts, metrics), Audit(data / "audit.jsonl"), metrics, ABOUT,
+    )  # fmt: skip
+    try:
+        with WebServer(app, f"127.0.0.1:{options.get('port', 0)}", served.tls) as server:
+            served.port = server.port
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(live.run())
+                serving = tasks.create_task(server.run())
+                yield served
+                served.bus.close()
+                await following
+                serving.cancel()
+    finally:
+        store.close()
+
+
+class Events:
+    """The stream of a page, read an event at a time."""
+
+    def __init__(self, reply: httpx.Response) -> None:
+        self._lines = reply.aiter_lines()
+
+    async def next(self, wanted: str = "") -> tuple[str, Any]:
+        """(name, message) of the next event, or of the next one of that name."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                name = (await anext(self._lines)).removeprefix("event: ")
+                message = json.loads((await anext(self._lines)).removeprefix("data: "))
+                assert await anext(self._lines) == ""
+                if wanted in ("", name):
+                    return name, message
+
+    async def end(self) -> None:
+        """Reads to the end of the stream."""
+        async with asyncio.timeout(PATIENCE_S):
+            async for _ in self._lines:
+                pass
+
+
+@asynccontextmanager
+async def events(client: httpx.AsyncClient) -> AsyncIterator[Events]:
+    async with client.stream("GET", "/api/live") as reply:
+        assert reply.status_code == 200
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        yield Events(reply)
