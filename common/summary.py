@@ -32,15 +32,20 @@ class Summary:
             raise ValueError(f"a summary of {self.weight.shape} and {self.bias.shape}")
 
     def of(self, y: Floats) -> Floats:
-        """y: M h w -> M ceil(h/factor) ceil(w/factor), nothing negative.
-
-        A block at the right or the lower edge is the mean of what is there.
-        """
+        """y: M h w -> M ceil(h/factor) ceil(w/factor), nothing negative."""
         m, h, w = y.shape
         evidence = self.weight @ y.reshape(m, h * w) + self.bias[:, None]
-        evidence = np.maximum(evidence, 0.0).reshape(m, h, w)
-        rows, columns = np.arange(0, h, self.factor), np.arange(0, w, self.factor)
-        sums = np.add.reduceat(np.add.reduceat(evidence, rows, axis=1), columns, axis=2)
-        high, wide = np.diff(np.append(rows, h)), np.diff(np.append(columns, w))
-        means: Floats = sums / (high[:, None] * wide).astype(np.float32)
-        return means
+        return block_means(np.maximum(evidence, 0.0).reshape(m, h, w), self.factor)
+
+
+def block_means(x: Floats, factor: int) -> Floats:
+    """Return the means over factor x factor blocks of the last two axes, h w.
+
+    A block at the right or the lower edge is the mean of what is there.
+    """
+    h, w = x.shape[-2:]
+    rows, columns = np.arange(0, h, factor), np.arange(0, w, factor)
+    sums = np.add.reduceat(np.add.reduceat(x, rows, axis=-2), columns, axis=-1)
+    high, wide = np.diff(np.append(rows, h)), np.diff(np.append(columns, w))
+    means: Floats = sums / (high[:, None] * wide).astype(np.float32)
+    return means

@@ -114,6 +114,6 @@ def change(y: NDArray[np.float32], last: NDArray[np.float32]) -> float:
     sums = np.add.reduceat(np.add.reduceat(moved, rows, axis=0), columns, axis=1)
     high, wide = (
         np.diff(np.append(at, n)) for at, n in zip((rows, columns), moved.shape, strict=True)
-    )  # noqa: E501
+    )
     blocks = sums / (high[:, None] * wide)
     return float(blocks.max() - np.median(blocks))
