@@ -42,13 +42,17 @@ def rate_accuracy(
     from bench.rate_accuracy import Runs
     from bench.rate_accuracy import rate_accuracy as measure
     from bench.rate_table import tables
+    from common.errors import GlimpseError
 
     runs = Runs(pixel_run, tuned_run, peer_run)
     if pixel_run is None and (tuned_run or peer_run):
         raise typer.BadParameter("--tuned-run and --peer-run need --pixel-run")
-    figures = measure(
-        dataset, images, out, weights, runs, most=most, draw_count=draws, jobs=jobs, kept=kept
-    )
+    try:
+        figures = measure(
+            dataset, images, out, weights, runs, most=most, draw_count=draws, jobs=jobs, kept=kept
+        )
+    except (GlimpseError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from None
     for table in tables(figures):
         Console().print(table)
     typer.echo(f"round trip   {figures['round_trip_mismatches']} mismatches")

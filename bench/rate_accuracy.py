@@ -36,6 +36,7 @@ from bench.report import write_report
 from bench.scores import all_scores
 from cloud.detector import Detection, LayerDetector
 from cloud.weights import load_weights as load_for_cloud
+from common.errors import BadSettings
 from edge.encoder import Encoder
 from edge.pictures import read_picture
 from edge.weights import load_weights as load_for_edge
@@ -80,15 +81,19 @@ def rate_accuracy(
     """
     truth = Truth(dataset, most)
     paths = [images / image["file_name"] for image in truth.images]
-    points, mismatches = _ours(truth, paths, weights, qualities)
     detectors = {name: PixelDetector(run) for name, run in runs.detectors().items()}
     for name, detector in detectors.items():
         if detector.classes != len(truth.labels):
-            raise ValueError(f"{name} knows {detector.classes} classes, not {len(truth.labels)}")
+            raise BadSettings(f"{name} knows {detector.classes} classes, not {len(truth.labels)}")
+    opponents: list[Opponent] = [*image_codecs()]
+    if runs.peer is not None:
+        opponents.append(LearnedPeer(runs.peer))
+    points, mismatches = _ours(truth, paths, weights, qualities)
     sides: dict[str, int] = {}
     with workers(jobs, runs.detectors()) as pool:
         if detectors:
-            theirs, sides = _opponents(Bench(paths, detectors, pool, kept), truth, runs)
+            bench = Bench(paths, detectors, pool, kept)
+            theirs, sides = _theirs(bench, truth, list(detectors), opponents)
             points += theirs
         drawn = draws(len(paths), draw_count)
         found = [point.found for point in points]
@@ -120,7 +125,7 @@ def _ours(
     encoder = Encoder(load_for_edge(weights), threads=2)
     detector = LayerDetector(load_for_cloud(weights), min_score=MIN_SCORE)
     if unknown := set(detector.labels) - set(truth.labels):
-        raise ValueError(f"the data set has no class {', '.join(sorted(unknown))}")
+        raise BadSettings(f"the data set has no class {', '.join(sorted(unknown))}")
     sizes = np.zeros((len(qualities), len(paths)), np.int64)
     found: list[list[Found]] = [[] for _ in qualities]
     mismatches = 0
@@ -155,17 +160,15 @@ def _best_sides(clean: Measured, truth: Truth, detectors: Sequence[str]) -> dict
     return {name: max(_SIDES, key=lambda side: accuracy(name, side)) for name in detectors}
 
 
-def _opponents(bench: Bench, truth: Truth, runs: Runs) -> tuple[list[Point], dict[str, int]]:
+def _theirs(
+    bench: Bench, truth: Truth, names: Sequence[str], opponents: Sequence[Opponent]
+) -> tuple[list[Point], dict[str, int]]:
     """The opponents' points, and the side at which each detector looks."""
-    names = list(runs.detectors())
     uncompressed = Uncompressed()
     clean = bench.measure(uncompressed, [(name, side) for name in names for side in _SIDES])
     sides = _best_sides(clean, truth, names)
     points = _points(uncompressed, clean, sides)
     points += _boxes_points(truth, clean.found[names[0], sides[names[0]]][0])
-    opponents: list[Opponent] = [*image_codecs()]
-    if runs.peer is not None:
-        opponents.append(LearnedPeer(runs.peer))
     for opponent in opponents:
         points += _points(opponent, bench.measure(opponent, list(sides.items())), sides)
     return points, sides

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from bench.bdrate import Front
 from bench.comparisons import EDGE
 from bench.points import OURS, UNCOMPRESSED
+from bench.report import log_axis
 
 Row = dict[str, Any]
 
@@ -30,12 +31,12 @@ def plot(figures: dict[str, Any], path: Path) -> None:
                 axes.axhline(100 * points[0][metric], color="grey", ls=_dashes(detector), lw=0.8)
             else:
                 _curve(axes, codec, detector, points, metric, colours[codec])
-        axes.set_xscale("log")
+        log_axis(axes)
         axes.set_xlabel("bytes a picture")
         axes.set_title(f"{title}, %")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         axes.grid(alpha=0.3, which="both")
-    panels[1].legend(fontsize=7, ncols=2)
+    panels[1].legend(fontsize=7, ncols=2, loc="lower right")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from bench.report import write_report
+from bench.report import log_axis, write_report
 from cloud.detector import Detection, LayerDetector
 from cloud.weights import load_weights as load_for_cloud
 from common.bitstream import DETECT, RECOGNISE
@@ -157,7 +157,7 @@ def _plot(figures: dict[str, Any], path: Path) -> None:
         name = f"{profile} layers"
         axes.errorbar(sizes, 100 * means, reach, fmt=style, color=f"C{i}", label=name, capsize=2)
     axes.axhline(100 * figures["chance_map"], color="grey", ls=":", label="chance")
-    axes.set_xscale("log")
+    log_axis(axes)
     axes.set_xlabel("bytes a picture, header and checksum included")
     axes.set_ylabel("mAP of presence, %")
     axes.set_ylim(0, 100)

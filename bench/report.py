@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator
+
 
 def write_report(path: Path, figures: dict[str, Any]) -> None:
     """Writes `figures` with the command line and the machine's size added."""
@@ -49,3 +52,11 @@ def _cpu() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def log_axis(axes: Axes) -> None:
+    """A logarithmic x axis that is read without powers of ten."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))

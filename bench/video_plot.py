@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from bench.bdrate import Front
+from bench.report import log_axis
 from bench.video_points import CLEAN, INTER, INTRA
 
 
@@ -43,7 +44,7 @@ def _panel(axes: Axes, clip: dict[str, Any]) -> None:
             ms=4 if ours else 2.5,
             label=codec,
         )
-    axes.set_xscale("log")
+    log_axis(axes)
     axes.set_ylim(0, 100)
     axes.set_xlabel("kbit/s")
     axes.set_ylabel("mAP against the pixel detector on clean pictures, %")

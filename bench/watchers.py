@@ -2,7 +2,8 @@
 
     python -m bench.watchers HOST:PORT CA COUNT < token
 
-Runs until SIGTERM; then prints one JSON object: the pages, and the events and bytes they got.
+Runs until SIGTERM or the server's end; then prints one JSON object: the pages, and the events and
+bytes they got.
 A process of its own, so that what reading costs is not the server's.
 """
 
@@ -32,17 +33,16 @@ class Got:
 
 
 async def watch(address: str, authority: Path, token: str, count: int) -> Got:
-    """`count` pages of one viewer, until SIGTERM."""
+    """`count` pages of one viewer, until SIGTERM or until the server has ended them all."""
     trust = ssl.create_default_context(cafile=str(authority))
     cookie = await _log_in(address, trust, token)
     got = Got()
-    pages = [asyncio.create_task(_page(address, trust, cookie, got)) for _ in range(count)]
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await stop.wait()
-    for page in pages:
-        page.cancel()
-    await asyncio.gather(*pages, return_exceptions=True)
+    pages = asyncio.gather(
+        *(_page(address, trust, cookie, got) for _ in range(count)), return_exceptions=True
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pages.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await pages
     return got
 
 
@@ -60,8 +60,8 @@ async def _log_in(address: str, trust: ssl.SSLContext, token: str) -> str:
 
 async def _page(address: str, trust: ssl.SSLContext, cookie: str, got: Got) -> None:
     async with _link(address, trust) as (reader, writer):
-        head = f"GET /api/live HTTP/1.1\r\nHost: {address}\r\nCookie: {cookie}\r\n\r\n"
-        writer.write(head.encode())
+        headers = f"Host: {address}\r\nCookie: {cookie}\r\nConnection: close\r\n"
+        writer.write(f"GET /api/live HTTP/1.1\r\n{headers}\r\n".encode())
         if b" 200 " not in await reader.readline():
             return
         got.pages += 1

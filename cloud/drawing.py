@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from common.errors import BadPicture
 from common.types import Box
 
-_COLOURS = {
+COLOURS = {
     "person": (255, 176, 32),
     "car": (64, 190, 255),
     "motorcycle": (255, 110, 180),
@@ -53,7 +53,7 @@ def read_photo(path: Path) -> Image.Image:
 
 
 def _colour(box: Box) -> tuple[int, int, int]:
-    return _COLOURS.get(box.label, _OTHER)
+    return COLOURS.get(box.label, _OTHER)
 
 
 def _tag(

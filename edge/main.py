@@ -163,6 +163,10 @@ def run(
     boxes: Annotated[
         bool | None, typer.Option("--boxes/--no-boxes", help="Ask for boxes; default: yes.")
     ] = None,
+    profile: Annotated[
+        Literal["detect", "recognise", "adaptive"] | None,
+        typer.Option(help="For boxes, for classes in view, or as the view asks; default: detect."),
+    ] = None,
     summary_file: Annotated[
         Path | None, typer.Option("--json", help="Write the summary into this file as JSON.")
     ] = None,
@@ -178,6 +182,7 @@ def run(
         ca=ca, token_file=token_file, certificate=certificate, key=key, spool=spool,
         seconds=seconds, loop=loop, insecure=insecure, boxes=boxes, weights=weights, budget=budget,
         latency_target_s=latency_target, coalesce_s=coalesce, quality_floor=quality_floor,
+        profile=profile,
     )  # fmt: skip
     _run(settings, summary_file)
 

@@ -14,9 +14,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from common.summary import block_means
+
+ProfileSetting = Literal["detect", "recognise", "adaptive"]
 
 _BLOCK = 4  # positions of the latent on a side: 64 pixels of the working picture
 _MOST = 2.0  # a change of one value that counts, in standard deviations of the latent
@@ -109,11 +114,5 @@ def change(y: NDArray[np.float32], last: NDArray[np.float32]) -> float:
     """
     if y.shape != last.shape:
         return 0.0
-    moved = np.minimum(np.abs(y - last), _MOST).mean(axis=0)
-    rows, columns = (np.arange(0, size, _BLOCK) for size in moved.shape)
-    sums = np.add.reduceat(np.add.reduceat(moved, rows, axis=0), columns, axis=1)
-    high, wide = (
-        np.diff(np.append(at, n)) for at, n in zip((rows, columns), moved.shape, strict=True)
-    )
-    blocks = sums / (high[:, None] * wide)
+    blocks = block_means(np.minimum(np.abs(y - last), _MOST).mean(axis=0), _BLOCK)
     return float(blocks.max() - np.median(blocks))

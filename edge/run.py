@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from common.bitstream import RECOGNISE
 from common.codec import Coded
 from common.errors import BadPicture, GlimpseError, Unreachable
 from common.session import EdgeSession
@@ -26,10 +27,12 @@ from edge.encoder import Encoder, open_encoder
 from edge.ledger import Ledger
 from edge.links import Links
 from edge.pictures import Picture
+from edge.profile import Policy
 from edge.rate import Plan, RateControl
 from edge.settings import EdgeSettings
 from edge.sources import camera_frames
 from edge.spool import MemorySpool, Spool, SqliteSpool
+from edge.task import Task
 from edge.uplink import Uplink
 
 _MEASURE_EVERY_S = 0.25
@@ -90,19 +93,31 @@ class _Run:
             paced=True,
         )
         chain = Chain(encoder, key_every=settings.key_every, hold=settings.hold)
+        self._task = task = Task(
+            encoder,
+            settings.profile,
+            quality=round(settings.recognise_quality * 255),
+            score=settings.in_view_score,
+            policy=Policy(linger=settings.quiet_after_s),
+            boot=boot,
+        )
         self._uplink = Uplink(
             session, links(), spool, self._ledger, renew=links, rate=self._rate,
-            on_ending=self._count, break_off=chain.break_off,
+            on_ending=self._count, break_off=chain.break_off, on_verdict=task.answered,
         )  # fmt: skip
 
         def encode(picture: Picture, plan: Plan) -> Coded:
-            return chain.code(encoder.analyse(picture), plan)
+            analysis = encoder.analyse(picture)
+            profile, own = task.plan(analysis, plan)
+            return chain.code(analysis, own, profile)
+
+        def send(seq: int, captured_at: float, data: bytes) -> None:
+            task.sent(seq)
+            self._uplink.frame(seq, captured_at, data)
 
         stopping = threading.Event()
         self._frames = camera_frames(settings, source, stopping)
-        self._camera = Camera(
-            self._frames, encode, self._uplink.frame, self._ledger, stopping, self._rate
-        )
+        self._camera = Camera(self._frames, encode, send, self._ledger, stopping, self._rate)
         self._started = time.monotonic()
 
     async def run(self) -> Report:
@@ -161,6 +176,8 @@ class _Run:
             "server": self._settings.server,
             "quality": self._settings.quality,
             "budget": self._settings.budget,
+            "profile": self._settings.profile,
+            "recognise_layers": self._task.planned[RECOGNISE],
         }
         summary = names | self._ledger.summary(spooled, self._seconds, self._wire)
         error = uplink or camera or self._undelivered(spooled) or self._useless()

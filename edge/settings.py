@@ -37,6 +37,7 @@ from edge.address import shown
 from edge.budget import parse_budget
 from edge.link import Link
 from edge.masks import Point, mask_faults
+from edge.profile import ProfileSetting
 from edge.providers import Precision, Provider
 from edge.rate import MOST_COALESCE_S, Limits
 from edge.weights import DEFAULT_WEIGHTS
@@ -112,6 +113,28 @@ class EdgeSettings(BaseSettings):
     weights: Path = Field(DEFAULT_WEIGHTS, description="Weights folder with its manifest.json.")
     fps: float = Field(5.0, gt=0, le=120, description="Frames a second, 0 to 120.")
     quality: float = Field(0.4, ge=0, le=1, description="0 (fewest bytes) to 1 (most).")
+    profile: ProfileSetting = Field(
+        "detect",
+        description="What layers are for: detect (boxes), recognise (only which classes are in "
+        "view, in far fewer bytes) or adaptive: recognise while nothing is in view.",
+    )
+    recognise_quality: float = Field(
+        1.0, ge=0, le=1, description="Quality of recognise layers, 0 to 1."
+    )
+    in_view_score: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Score, 0 to 1, from which a class in the server's answer to a recognise layer "
+        "counts as in view (adaptive).",
+    )
+    quiet_after_s: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="Seconds without a sign of anything, after which layers are for recognising "
+        "(adaptive).",
+    )
     key_every: int = Field(
         50,
         ge=1,
@@ -214,6 +237,8 @@ class EdgeSettings(BaseSettings):
             raise ValueError("token and token_file exclude each other")
         if self.latency_target_s is not None and self.coalesce_s >= self.latency_target_s:
             raise ValueError("coalesce_s must be less than latency_target_s")
+        if self.profile == "adaptive" and not self.boxes:
+            raise ValueError("profile adaptive lives on the server's answers: boxes must be on")
         return self
 
     def limits(self) -> Limits:

@@ -10,7 +10,6 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,8 @@ from numpy.typing import NDArray
 from common.bitstream import DETECT
 from common.events import Outcome, Verdict
 from edge.encoder import Analysis, Encoder
-from edge.profile import Answered, Captured, Policy, View, after, change
+from edge.profile import Answered, Captured, Policy, ProfileSetting, View, after, change
 from edge.rate import Plan
-
-ProfileSetting = Literal["detect", "recognise", "adaptive"]
 
 _PENDING = 4096  # frames whose answers are waited for; of older ones they say nothing
 
@@ -56,18 +53,18 @@ class Task:
         self._last: NDArray[np.float32] | None = None
         self._captured: OrderedDict[int, float] = OrderedDict()
         self._lock = threading.Lock()
-        self.coded: Counter[int] = Counter()  # layers by profile
+        self.planned: Counter[int] = Counter()  # frames by profile
 
     def plan(self, analysis: Analysis, plan: Plan) -> tuple[int, Plan]:
         """The number of the profile for this frame, and the plan as it is for that profile."""
         profile = self._numbers[0] if len(self._numbers) == 1 else self._adapted(analysis)
+        self.planned[profile] += 1
         if profile != DETECT:
             plan = replace(plan, best=max(self._quality, plan.least))
         return profile, plan
 
-    def sent(self, seq: int, profile: int) -> None:
-        """The frame was coded so, and has this number."""
-        self.coded[profile] += 1
+    def sent(self, seq: int) -> None:
+        """The frame that was planned last has this number."""
         with self._lock:
             self._captured[seq] = self._view.captured_at
             if len(self._captured) > _PENDING:

@@ -78,6 +78,7 @@ class Uplink:
     rate       says when layers go; the session is paced then; None: as soon as credit allows
     on_ending  called before a connection is closed by this side: a last chance to count its bytes
     break_off  called when the chain of layers is broken: the next one must lean on none
+    on_verdict called with the server's word on a frame
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Uplink:
         rate: RateControl | None = None,
         on_ending: Callable[[], None] = lambda: None,
         break_off: Callable[[], None] = lambda: None,
+        on_verdict: Callable[[Verdict], None] = lambda _: None,
     ) -> None:
         self.trouble: GlimpseError | None = None  # why there is no connection now
         self._session = session
@@ -108,7 +110,10 @@ class Uplink:
         self._ending = False
         self._refused: set[FrameId] = set()  # delivered as refused, not yet out of the spool
         self._break_off = break_off
+        self._on_verdict = on_verdict
         self._link_of_last: int | None = None  # of the last layer that was spooled
+        self._last_seq = -1  # its number
+        self._healed = -1  # layers up to this one may be of a chain that is broken
         self._finished = False
 
     def frame(self, seq: int, captured_at: float, data: bytes) -> None:
@@ -239,6 +244,7 @@ class Uplink:
         self._ledger.on_expired(expired)
         self._ledger.on_stage("spool", time.monotonic() - started)
         self._link_of_last = link(layer.data)
+        self._last_seq = layer.frame.seq
         if any(gone.frame == layer.frame for gone in expired):
             self._broken()
 
@@ -276,9 +282,22 @@ class Uplink:
             return
         if item.outcome is Outcome.REFUSED:
             self._refused.add(item.frame)
-            self._break_off()
             log.warning("a layer was refused", frame=str(item.frame), reason=item.reason)
+        self._heal(item)
         self._ledger.on_verdict(item, time.monotonic())
+        self._on_verdict(item)
+
+    def _heal(self, verdict: Verdict) -> None:
+        """Begins a new chain after a layer that the server cannot read.
+
+        Those that lean on it are on their way already and will be told of too: once is enough.
+        """
+        is_unreadable = verdict.boxes is None and bool(verdict.reason)
+        if not (is_unreadable or verdict.outcome is Outcome.REFUSED):
+            return
+        if verdict.frame.boot == self._session.boot and verdict.frame.seq > self._healed:
+            self._healed = self._last_seq
+            self._break_off()
 
     def _arm(self, at: float | None) -> None:
         if self._timer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import struct
 from collections.abc import Iterable
 
 from glimpse.errors import InvalidLayer
@@ -15,6 +16,9 @@ PAGE_FRAMES = 200
 _US = 1e6
 
 Moment = float | datetime.datetime
+
+
+_FLOAT = struct.Struct("f")
 
 
 def detect_request(layer: bytes, min_score: float | None) -> detection_pb2.DetectRequest:
@@ -103,8 +107,12 @@ def _presences(presences: Iterable[types_pb2.Presence]) -> tuple[Presence, ...]:
 
 
 def _plain(value: float) -> float:
-    """A float32 as the short decimal that was meant: 0.3, not 0.30000001192092896."""
-    return float(f"{value:.7g}")
+    """A float32 as the shortest decimal that names it: 0.3, not 0.30000001192092896."""
+    for digits in range(6, 9):
+        short = float(f"{value:.{digits}g}")
+        if _FLOAT.unpack(_FLOAT.pack(short))[0] == value:
+            return short
+    return value
 
 
 def _microseconds(moment: Moment) -> int:

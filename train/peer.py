@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from cloud.models.blocks import channels_last
+from common.errors import BadSettings
 from train.data import CocoFolder, Pixels
 from train.run import Bar, Every, Run, Schedule, Trainee, stopping
 
@@ -130,20 +131,25 @@ def decompress(peer: Peer, data: bytes) -> Pixels:
 
 
 def peer_runs(folder: Path) -> dict[float, Path]:
-    """The checkpoints of a run by their lambda, the largest first. Raises FileNotFoundError."""
+    """The checkpoints of a run by their lambda, the largest first.
+
+    Raises BadSettings where there is none, or one whose training has not come to its end.
+    """
     paths = {float(path.parent.name): path for path in folder.glob("*/last.pt")}
     if not paths:
-        raise FileNotFoundError(f"{folder}: no peer; make it with `python -m train peer`")
+        raise BadSettings(f"{folder}: no peer; make it with `python -m train peer`")
+    for path in paths.values():
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["elapsed"] < 60 * state["recipe"]["minutes"]:
+            raise BadSettings(f"{path}: not finished; go on with `python -m train peer`")
     return dict(sorted(paths.items(), reverse=True))
 
 
 def load_peers(folder: Path) -> dict[float, Peer]:
-    """The networks of a run by their lambda, ready to code. Raises ValueError if not finished."""
+    """The networks of a run by their lambda, ready to code. Raises BadSettings."""
     peers = {}
     for lmbda, path in peer_runs(folder).items():
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["elapsed"] < 60 * state["recipe"]["minutes"]:
-            raise ValueError(f"{path}: not finished; go on with `python -m train peer`")
         peer = Peer(PeerConfig(**state["peer"]))
         peer.load_state_dict(state["average"])
         peers[lmbda] = channels_last(peer).ready()
@@ -182,7 +188,7 @@ class Crops(IterableDataset[Tensor]):
 class PeerRecipe(Schedule):
     """Of one network. Loss: lmbda * 255^2 * MSE + bits per pixel."""
 
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     lmbda: float = LAMBDAS[0]
     batch: int = 8
     size: int = 192

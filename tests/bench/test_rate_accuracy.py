@@ -88,10 +88,14 @@ def test_without_opponents_there_is_our_curve_alone(data, tmp_path):
     assert figures["bd_rate_map"] == {}
 
 
-def test_what_is_missing_is_said(data, tmp_path):
+def test_what_is_missing_is_said(data, runs, tmp_path):
     lone = measure(data, tmp_path, "--tuned-run", str(tmp_path))
     assert lone.exit_code == 2
     assert "need --pixel-run" in lone.output
     empty = measure(data, tmp_path, "--pixel-run", str(tmp_path))
-    assert isinstance(empty.exception, FileNotFoundError)
-    assert "train pixel" in str(empty.exception)
+    assert empty.exit_code == 2
+    assert "train pixel" in empty.output
+    pixel = ["--pixel-run", str(runs / "pixel")]
+    no_peer = measure(data, tmp_path, *pixel, "--peer-run", str(tmp_path))
+    assert no_peer.exit_code == 2
+    assert "train peer" in no_peer.output

@@ -30,11 +30,15 @@ LOADS = "glimpse_chain_loads_total"
 
 @pytest.fixture
 def server(tmp_path: Path, tiny_folder: Path) -> Any:
-    """Starts one. Alone in its batch, a layer gives the same floats each time."""
+    """Starts one. Alone in its batch, a layer gives the same floats each time.
+
+    Without `max_fps` a stream has all its credit from its Welcome on.
+    """
 
     def start(**changes: Any) -> AbstractAsyncContextManager[Served]:
         return serving(
-            tmp_path, **({"weights": tiny_folder, "min_score": 0.0, "batch": 1} | changes)
+            tmp_path,
+            **({"weights": tiny_folder, "min_score": 0.0, "batch": 1, "max_fps": 0} | changes),
         )
 
     return start

@@ -116,6 +116,23 @@ async def test_layers_that_lean_on_a_lost_one_are_not_sent(tmp_path: Path) -> No
     assert rig.adds_up
 
 
+async def test_a_chain_that_the_server_cannot_read_begins_anew_once() -> None:
+    broken: list[int] = []
+    async with serving(Server(MODEL)) as server:
+        rig = Rig(plain(server))
+        rig.uplink = Uplink(
+            rig.session, plain(server), rig.spool, rig.ledger, break_off=lambda: broken.append(1)
+        )
+        for seq, data in enumerate([b"bad", b"bad too", pack(HEADER, b"good")]):
+            rig.ledger.captured += 1
+            rig.ledger.on_coded(seq, 0.0, len(data))
+            rig.uplink.frame(seq, 1e9 + seq, data)
+        rig.uplink.end()
+        await rig.uplink.run()
+    assert (rig.ledger.refused, rig.ledger.acked) == (2, 1)
+    assert len(broken) == 1
+
+
 async def test_rate_control_paces_what_goes() -> None:
     """Layers are spooled at once, go together when they may, and all go at the end."""
     rate = RateControl(Limits(budget=40_000.0, coalesce=0.3, fps=100.0), time.monotonic())

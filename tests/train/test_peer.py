@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import BadSettings
 from tests.train.scenes import make_folder
 from tests.weights import photograph
 from train.peer import (
@@ -67,7 +68,7 @@ def test_a_stopped_run_goes_on_and_an_unfinished_one_is_refused(data, run, tmp_p
     state = torch.load(run / "0.01" / "last.pt", weights_only=True)
     (tmp_path / "0.01").mkdir()
     torch.save(state | {"elapsed": 0.0}, tmp_path / "0.01" / "last.pt")
-    with pytest.raises(ValueError, match="not finished"):
+    with pytest.raises(BadSettings, match="not finished"):
         load_peers(tmp_path)
     assert train_peers(SMALL, [0.01], data, tmp_path, CPU)
     again = torch.load(tmp_path / "0.01" / "last.pt", weights_only=True)
@@ -76,7 +77,7 @@ def test_a_stopped_run_goes_on_and_an_unfinished_one_is_refused(data, run, tmp_p
 
 
 def test_no_run_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match="train peer"):
+    with pytest.raises(BadSettings, match="train peer"):
         load_peers(tmp_path)
 
 

@@ -175,7 +175,7 @@ function facts(frame, about) {
 function fault(error, again) {
   if (error.status === 404) {
     return el("div", { class: "empty", role: "alert" }, el("h3", {}, "This frame is not stored"),
-      el("p", {}, "It expired, or it never arrived. Pin frames that must stay: glimpse-cloud pin CAMERA/BOOT/SEQ."));
+      el("p", {}, "It expired, or it never arrived. Frames that must stay are kept by ", el("code", {}, "glimpse-cloud pin CAMERA/BOOT/SEQ"), "."));
   }
   return el("div", { class: "empty", role: "alert" }, el("h3", {}, "This frame could not be loaded"), el("p", {}, error.message),
     error.status === 400 ? null : el("button", { type: "button", click: again }, "Try again"));
