@@ -19,8 +19,8 @@ from train.data import Pixels
 
 SIDE = 640  # longer side of the working picture in pixels
 
-# From far below what a detector needs to near its accuracy on uncompressed pictures. Where a pilot of
-# 40 pictures saw no point near a codec's front (fine quality of a small one) none is taken.
+# From far below what a detector needs to near its accuracy on uncompressed pictures. Where a pilot
+# of 40 pictures saw no point near a codec's front (fine quality of a small one) none is taken.
 GRID: dict[str, dict[float, tuple[int, ...]]] = {
     "jpeg": {1: (5, 15, 30, 60), 0.75: (5, 15), 0.5: (5, 15, 30), 0.35: (8, 20), 0.25: (8,)},
     "webp": {1: (0, 15, 40, 70), 0.75: (0, 15), 0.5: (0, 15, 40), 0.35: (0, 20), 0.25: (0,)},

@@ -80,6 +80,10 @@ class Server(ingest_pb2_grpc.IngestServiceServicer):
             if isinstance(events[0], Disconnected):
                 return
 
+    def look(self, layer: Layer) -> Detected:
+        """What is in a layer: always a car."""
+        return Detected(layer.frame, (BOX,))
+
     async def _perform(self, action: CloudAction, events: list[CloudEvent], context: Any) -> bool:
         match action:
             case Send(message):
@@ -94,7 +98,7 @@ class Server(ingest_pb2_grpc.IngestServiceServicer):
                     self.cuts += 1
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "the cable was pulled")
                 events.append(Stored(tuple(layer.frame for layer in layers)))
-                events += [Detected(layer.frame, (BOX,)) for layer in layers]
+                events += [self.look(layer) for layer in layers]
             case Admit():
                 pass
             case Close():
