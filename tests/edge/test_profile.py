@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from edge.profile import Answered, Captured, Policy, View, after, change
 
+Latent = NDArray[np.float32]
 POLICY = Policy(linger=5.0, least=0.2, ratio=2.0, memory=10.0)
 Event = Captured | Answered
 
@@ -40,7 +42,8 @@ def stories(draw: st.DrawFn) -> list[Event]:
     now = draw(st.floats(0, 1000))
     waiting: list[float] = []
     for _ in range(draw(st.integers(1, 80))):
-        if waiting and draw(st.booleans()):
+        is_answer: bool = draw(st.booleans())
+        if waiting and is_answer:
             at = waiting.pop(0)
             events.append(Answered(at, draw(st.sampled_from([False, False, True]))))
         else:
@@ -162,7 +165,7 @@ def test_an_older_answer_changes_nothing(events: list[Event]) -> None:
 
 
 class TestChange:
-    def still(self, seed: int = 0, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    def still(self, seed: int = 0, noise: float = 0.1) -> tuple[Latent, Latent]:
         rng = np.random.default_rng(seed)
         y = rng.normal(size=(16, 15, 20)).astype(np.float32)
         return y, y + rng.normal(0, noise, y.shape).astype(np.float32)
