@@ -114,7 +114,7 @@ async def test_a_goodbye_is_answered_when_all_is_settled(
 async def test_what_the_store_holds_is_settled_by_the_welcome(
     tmp_path: Path, layers: list[bytes]
 ) -> None:
-    async with serving(tmp_path) as served:
+    async with serving(tmp_path, max_fps=0) as served:
         token = served.token("camera", "gate")
         async with served.camera(token=token) as camera:
             await camera.send((4, layers[0]), (5, layers[1]))
