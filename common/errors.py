@@ -23,12 +23,20 @@ class BrokenChain(CorruptStream):
     """The link's fault: an inter layer without the one it leans on; the next intra layer heals."""
 
 
+class WrongBase(CorruptStream):
+    """The sender's fault: an auxiliary layer of another frame than the machine layer beside it."""
+
+
 class ModelMismatch(GlimpseError):
     """The operator's fault: the two sides, or a file and its manifest, hold different models."""
 
 
 class StoreFull(GlimpseError):
     """The operator's fault: spool or store has reached its size limit, or its disk fails."""
+
+
+class DiskFailed(StoreFull):
+    """The operator's fault: the spool's disk has room, but it cannot be written or read."""
 
 
 class LimitReached(GlimpseError):
@@ -41,6 +49,26 @@ class NotStored(GlimpseError):
 
 class DecoderUnavailable(GlimpseError):
     """The server's fault: it has no decoder for this request now; a later try may succeed."""
+
+
+class AuxiliaryError(GlimpseError):
+    """The camera's or the link's fault: there is no auxiliary layer to be had for a frame now."""
+
+
+class CameraOffline(AuxiliaryError):
+    """The link's fault: the camera has no live session; it may be back."""
+
+
+class AuxiliaryGone(AuxiliaryError):
+    """Nobody's fault: the camera does not keep that frame any more, or never did."""
+
+
+class AuxiliaryTimeout(AuxiliaryError):
+    """The link's fault: the answer did not come, or not whole, before the deadline."""
+
+
+class AuxiliaryUnsupported(AuxiliaryError):
+    """The operator's choice: this camera makes no auxiliary layers."""
 
 
 class BadPicture(GlimpseError):

@@ -1,4 +1,4 @@
-"""python -m train {pixel,machine,recognise,peer,export,plot}: makes what both sides run."""
+"""python -m train {pixel,machine,recognise,auxiliary,fusion,prior,...}: what both sides run."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ Minutes = Annotated[float, typer.Option(help="Training time; the schedule fits i
 Out = Annotated[Path, typer.Option(help="Checkpoints and log; resumed if it holds a checkpoint.")]
 Start = Annotated[Path | None, typer.Option(help="Checkpoint whose weights to begin with.")]
 Evaluate = Annotated[float, typer.Option(help="Minutes of training between two evaluations.")]
+Pictures = Annotated[list[Path], typer.Option(help="Folder of pictures; repeatable.")]
+Below = Annotated[Path, typer.Option(help="Folder of the machine run that is below.")]
+Still = Annotated[
+    list[Path] | None,
+    typer.Option(help="Clip of a fixed camera; its first half shows what references are."),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 
 
@@ -98,6 +104,87 @@ def recognise(
     threads()
     recipe = Recognise(minutes=minutes, views=views, evaluate_every=evaluate_every)
     train_recognise(recipe, data, run, out, _device(device))
+
+
+@app.command()
+def auxiliary(
+    pictures: Pictures,
+    run: Below = Path("runs/machine"),
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("runs/auxiliary"),
+    count: Annotated[int, typer.Option(min=1, help="So many pictures are looked at.")] = 400,
+) -> None:
+    """The auxiliary codec's tables: minutes, and no network."""
+    from train.auxiliary import fit, sights
+    from train.human import write_tables
+
+    threads()
+    write_tables(fit(list(sights(pictures, run, count))), out)
+    typer.echo(str(out))
+
+
+@app.command()
+def fusion(
+    pictures: Pictures,
+    run: Below = Path("runs/machine"),
+    out: Out = Path("runs/fusion"),
+    minutes: Minutes = 60,
+    batch: int = 8,
+    clip: Still = None,
+    device: Device = "auto",
+) -> None:
+    """The human decoder's first half: machine latent, auxiliary layer, reference -> preview."""
+    from train.fusion import Recipe as Fusing
+    from train.fusion import train as train_fusion
+
+    threads()
+    recipe = Fusing(minutes=minutes, batch=batch)
+    train_fusion(recipe, pictures, clip or (), run, out, _device(device))
+
+
+@app.command()
+def prior(
+    pictures: Pictures,
+    run: Below = Path("runs/machine"),
+    fusion_run: Annotated[
+        Path, typer.Option("--fusion", help="Folder of the fusion run whose previews are refined.")
+    ] = Path("runs/fusion"),
+    out: Out = Path("runs/prior"),
+    minutes: Minutes = 60,
+    batch: int = 8,
+    clip: Still = None,
+    device: Device = "auto",
+) -> None:
+    """The human decoder's second half: preview -> a picture with likely detail."""
+    from train.prior import Recipe as Refining
+    from train.prior import train as train_prior
+
+    threads()
+    recipe = Refining(minutes=minutes, batch=batch)
+    train_prior(recipe, pictures, clip or (), run, fusion_run, out, _device(device))
+
+
+@app.command()
+def human(
+    run: Below = Path("runs/machine"),
+    auxiliary_run: Annotated[
+        Path, typer.Option("--auxiliary", help="Folder of the auxiliary codec's tables.")
+    ] = Path("runs/auxiliary"),
+    fusion_run: Annotated[Path, typer.Option("--fusion", help="Folder of the fusion run.")] = Path(
+        "runs/fusion"
+    ),
+    prior_run: Annotated[
+        Path | None, typer.Option("--prior", help="Folder of the prior's run; none: no steps.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Weights folder that holds the machine codec below.")
+    ] = Path("weights"),
+    name: Annotated[str, typer.Option(help="The decoder's name.")] = "glimpse-human",
+) -> None:
+    """Exports the human decoder into a weights folder."""
+    from train.human import export as write
+
+    manifest = write(run, auxiliary_run, fusion_run, prior_run, out, name)
+    typer.echo(f"{out / 'human'}: decoder {manifest.name} {manifest.model_id:04x}")
 
 
 @app.command()

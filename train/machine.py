@@ -43,11 +43,11 @@ class Recipe(Schedule):
     size: int = 320
     learning_rate: float = 1.2e-3
     weight_decay: float = 0.03
-    lambda_first: float = 80.0
-    lambda_ratio: float = 0.003
+    lambda_first: float = 120.0
+    lambda_ratio: float = 0.0015
     inter: float = 0.5  # share of a batch
     hold: tuple[float, float] = (0.5, 0.9)  # in integers; drawn evenly for each batch
-    rate_ramp: float = 0.25  # share of the run over which lambda grows from almost nothing
+    rate_ramp: float = 0.08  # share of the run over which lambda grows from almost nothing
     mosaic_off: float = 0.9
     evaluate_images: int = 200
     evaluate_side: int = 448  # longer side in pixels that pictures are scaled to

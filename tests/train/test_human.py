@@ -1,0 +1,120 @@
+"""The human decoder's training, from pictures to a folder that the cloud loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cloud.human import HumanDecoder
+from cloud.models.fusion import FusionConfig
+from common.codec import MachineCodec
+from common.coefficients import CoefficientModel
+from common.entropy import EntropyModel
+from edge.auxiliary import AuxiliaryEncoder
+from tests.human import made
+from tests.train.scenes import make_folder
+from tests.weights import tiny_weights
+from train import auxiliary, crops, fusion, human, machine, prior
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(made(rng, 280, 300)).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def below(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A machine run that has hardly begun."""
+    root = tmp_path_factory.mktemp("machine")
+    data = make_folder(root / "data")
+    recipe = machine.Recipe(minutes=1e-4, batch=2, size=64, evaluate_images=1)
+    machine.train(recipe, data, root / "run", None, CPU)
+    return root / "run"
+
+
+def test_a_crop_has_what_the_cloud_would_have(pictures: Path) -> None:
+    files = crops.pictures([pictures])
+    batch = next(iter(crops.CropStream(files, [], size=128, batch=3, seed=0)))
+    assert batch.now.shape == batch.decoded.shape == batch.before.shape == (3, 3, 128, 128)
+    assert batch.now.dtype == torch.uint8
+    again = next(iter(crops.CropStream(files, [], size=128, batch=3, seed=0)))
+    assert torch.equal(batch.before, again.before)
+
+
+def test_a_better_auxiliary_layer_is_nearer_in_training_too() -> None:
+    pixels = made(np.random.default_rng(1), 128, 128)
+    errors = [np.abs(crops.coded(pixels, q).astype(float) - pixels).mean() for q in (0, 120, 255)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no pictures"):
+        crops.pictures([tmp_path])
+
+
+def test_from_pictures_to_a_decoder(pictures: Path, below: Path, tmp_path: Path) -> None:
+    sights = list(auxiliary.sights([pictures], below, 3))
+    model = auxiliary.fit(sights)
+    CoefficientModel.from_arrays(model.to_arrays())
+    human.write_tables(model, tmp_path / "auxiliary")
+
+    recipe = fusion.Recipe(minutes=0.02, batch=2, size=192)
+    run = fusion.train(recipe, [pictures], [], below, tmp_path / "fusion", CPU)
+    assert run.step >= 1
+    again = fusion.train(
+        fusion.Recipe(minutes=0.02, batch=2, size=192), [pictures], [], below, run.folder, CPU
+    )
+    assert again.step == run.step  # it was finished, and is taken up there
+
+    refining = prior.Recipe(minutes=0.02, batch=1, size=64)
+    refined = prior.train(refining, [pictures], [], below, run.folder, tmp_path / "prior", CPU)
+    assert refined.step >= 1
+
+    weights = tmp_path / "weights"
+    tiny_weights(weights)
+    manifest = human.export(
+        below, tmp_path / "auxiliary", run.folder, refined.folder, weights, "made-in-a-test"
+    )
+    decoder = HumanDecoder.load(weights / "human", "cpu")
+    assert decoder.model_id == manifest.model_id
+    assert decoder.version == "made-in-a-test"
+    network, _ = machine.load_network(below)
+    channels = network.machine.config.latent
+    codec = MachineCodec(
+        EntropyModel.count([(0, 0, np.zeros((channels, 4, 4), np.int16))], channels),
+        decoder.machine_id,
+    )
+    base = codec.encode(
+        np.zeros((channels, 6, 8), np.int16), width=128, height=96, side=128, quality=50
+    )
+    encoder = AuxiliaryEncoder.load(weights, side=128)
+    assert encoder is not None
+    pixels = made(np.random.default_rng(2))
+    layer = encoder.encode(pixels, base, 240)
+    restored = decoder.restore(base, layer, steps=1, fidelity=1.0)
+    assert restored.pixels.shape == pixels.shape
+    assert np.abs(restored.pixels.astype(float) - pixels).mean() < 12
+
+
+def test_fusion_learns(pictures: Path, below: Path, tmp_path: Path) -> None:
+    """Some steps on one batch, machine latents alone, lower its loss."""
+    torch.manual_seed(0)
+    recipe = fusion.Recipe(learning_rate=1e-3, auxiliary=0.0, reference=0.0)
+    network = fusion.Restorer(FusionConfig(widths=(16, 16, 16), depths=(1, 1, 1)))
+    optimizer = torch.optim.AdamW(network.parameters())
+    run = fusion.FusionRun(tmp_path, recipe, network, network, optimizer, CPU, step=200)
+    base = machine.load_network(below)[0].machine
+    stream = crops.CropStream(crops.pictures([pictures]), [], size=192, batch=2, seed=0)
+    batch = next(iter(stream))
+    losses = [float(fusion._step(run, base, batch)[0]) for _ in range(30)]
+    assert losses[-1] < losses[0] - 0.05

@@ -1,0 +1,161 @@
+"""Crops of pictures, each with what a human decoder has of it: an auxiliary layer, a reference.
+
+    picture ──scale, crop, mirror──> now ──common/blocks.py, quantised──> decoded
+                                      └──what a fixed camera saw before──> before
+
+The reference's world is another one: light, noise, a shaken mast; things that were elsewhere, were
+not there yet, or have left since. It went through a codec of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from common.blocks import analyse, dequantise, quantise, synthesise
+
+Pixels = NDArray[np.uint8]
+
+_SCALES = (0.5, 1.0)  # of a picture's own size
+_MOST_THINGS = 4
+_LIGHT, _TINT, _NOISE = 0.12, 0.04, 4.0  # at most: exposure, colour, sensor noise of 255
+_ROUNDINGS = (0.2, 0.4)  # a camera chooses its zeros with more thought, and about as many
+_STILL = (170, 240)  # qualities at which a reference was coded
+
+
+@dataclass
+class Crops:
+    """now, decoded, before  B 3 S S uint8;  quality B, of the auxiliary layer, 0..255."""
+
+    now: Tensor
+    decoded: Tensor
+    before: Tensor
+    quality: Tensor
+
+
+class CropStream(IterableDataset[Crops]):
+    """An endless stream of batches. pairs: real moments of fixed cameras, (now, before)."""
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        pairs: Sequence[tuple[Pixels, Pixels]],
+        *,
+        size: int,
+        batch: int,
+        seed: int,
+    ) -> None:
+        self._files, self._pairs = files, pairs
+        self._size, self._batch, self._seed = size, batch, seed
+
+    def __iter__(self) -> Iterator[Crops]:
+        worker = get_worker_info()
+        rng = np.random.default_rng((self._seed, worker.id if worker else 0))
+        while True:
+            yield collate([self._one(rng) for _ in range(self._batch)])
+
+    def _one(self, rng: np.random.Generator) -> tuple[Pixels, Pixels, Pixels, int]:
+        quality = int(rng.integers(0, 256))
+        if self._pairs and rng.random() < 0.15:
+            one, other = self._pairs[rng.integers(len(self._pairs))]
+            now, before = cut(rng, np.concatenate([one, other], axis=2), self._size, (0.7, 1.0))
+        else:
+            now = cut(rng, read(self._files[rng.integers(len(self._files))]), self._size)[0]
+            thing = cut(rng, read(self._files[rng.integers(len(self._files))]), self._size)[0]
+            before = earlier(rng, now, thing)
+        still = coded(before, int(rng.integers(*_STILL)))
+        return now, coded(now, quality, rng.uniform(*_ROUNDINGS)), still, quality
+
+
+def pictures(folders: Sequence[Path]) -> list[Path]:
+    """Every JPEG and PNG in these folders. Raises FileNotFoundError where there is none."""
+    found = [
+        path
+        for folder in folders
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+    ]
+    if not found:
+        raise FileNotFoundError(f"no pictures in {', '.join(map(str, folders))}")
+    return found
+
+
+def read(path: Path) -> Pixels:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def cut(
+    rng: np.random.Generator,
+    pixels: Pixels,
+    size: int,
+    scales: tuple[float, float] = _SCALES,
+) -> list[Pixels]:
+    """A square of `size` out of pixels H W 3n, scaled and perhaps mirrored: n times H W 3."""
+    h, w = pixels.shape[:2]
+    least = size / min(h, w)
+    scale = max(least, float(rng.uniform(*scales)))
+    side = min(size / scale, h, w)
+    x, y = rng.uniform(0, w - side), rng.uniform(0, h - side)
+    box = (x, y, x + side, y + side)
+    out = []
+    for at in range(0, pixels.shape[2], 3):
+        picture = Image.fromarray(np.ascontiguousarray(pixels[..., at : at + 3]))
+        small = picture.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+        out.append(np.asarray(small))
+    return [part[:, ::-1] for part in out] if rng.random() < 0.5 else out
+
+
+def coded(pixels: Pixels, quality: int, rounding: float = 0.5) -> Pixels:
+    """What comes back of pixels through the auxiliary codec's transform and a quantiser."""
+    values = synthesise(dequantise(quantise(analyse(pixels), quality, rounding), quality))
+    back: Pixels = values.round().clip(0, 255).astype(np.uint8)
+    return back
+
+
+def earlier(rng: np.random.Generator, now: Pixels, other: Pixels) -> Pixels:
+    """What stood before a fixed camera some time before `now`; `other`: where things come from."""
+    scene = now.astype(np.float32)
+    for _ in range(rng.integers(0, _MOST_THINGS + 1)):
+        _change(rng, scene, now, other)
+    if rng.random() < 0.2:
+        scene = np.roll(scene, rng.integers(-1, 2, 2), (0, 1))
+    light = 1 + rng.uniform(-_LIGHT, _LIGHT) + rng.uniform(-_TINT, _TINT, 3)
+    scene = scene * light + rng.normal(0, rng.uniform(0, _NOISE), scene.shape)
+    seen: Pixels = scene.round().clip(0, 255).astype(np.uint8)
+    return seen
+
+
+def _change(
+    rng: np.random.Generator, scene: NDArray[np.float32], now: Pixels, other: Pixels
+) -> None:
+    """One rectangle was covered by something else, or by what lies beside it."""
+    size = scene.shape[0]
+    h, w = (int(size * v) for v in np.exp(rng.uniform(np.log(0.06), np.log(0.5), 2)))
+    y, x = rng.integers(0, size - h), rng.integers(0, size - w)
+    source = other if rng.random() < 0.5 else now
+    from_y, from_x = rng.integers(0, size - h), rng.integers(0, size - w)
+    rows, columns = np.ogrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j]
+    # an ellipse or a box, so that no shape of edge means "this has changed"
+    power = 2.0 if rng.random() < 0.5 else 8.0
+    inside = (np.abs(rows) ** power + np.abs(columns) ** power < 1)[..., None]
+    patch = source[from_y : from_y + h, from_x : from_x + w]
+    scene[y : y + h, x : x + w] = np.where(inside, patch, scene[y : y + h, x : x + w])
+
+
+def collate(rows: Sequence[tuple[Pixels, Pixels, Pixels, int]]) -> Crops:
+    now, decoded, before, quality = zip(*rows, strict=True)
+    return Crops(_planes(now), _planes(decoded), _planes(before), torch.tensor(quality))
+
+
+def _planes(pixels: Sequence[Pixels]) -> Tensor:
+    stacked = torch.from_numpy(np.stack(pixels).transpose(0, 3, 1, 2))
+    return stacked.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,221 @@
+"""Training of fusion: machine latent, auxiliary picture and reference -> the preview.
+
+    loss = log(squared error) / 2 + 1 - MS-SSIM     of each crop
+
+The logarithm makes every rate count alike: a percent less error is worth as much at 40 dB as at 20.
+Each crop has its own choice of layers, so that one network serves every case that the cloud meets.
+The machine codec stands still, and is the one that the cloud will have below.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_msssim import ms_ssim
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from cloud.models.blocks import channels_last
+from cloud.models.fusion import Fusion, FusionConfig
+from cloud.models.machine import STRIDE, MachineModel
+from common.blocks import steps
+from train.crops import Crops, CropStream, Pixels, pictures
+from train.machine import load_network
+from train.run import Bar, Every, Run, Schedule, Trainee, qualities, stopping
+from train.sequences import from_clip
+
+GREY = 0.5
+PAIR_FPS = 1.0  # frames of a clip that pairs are made of
+
+
+@dataclass
+class Recipe(Schedule):
+    """One run. Shares are of the crops."""
+
+    batch: int = 8
+    size: int = 256
+    learning_rate: float = 6e-4
+    auxiliary: float = 0.75  # have an auxiliary layer
+    reference: float = 0.3
+    blind: float = 0.05  # have no machine latent: a recognise layer is below
+    similarity: float = 1.0  # weight of MS-SSIM
+
+
+class Restorer(Trainee):
+    """Fusion as something to train."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.fusion = Fusion(config)
+
+    @property
+    def configs(self) -> dict[str, Any]:
+        return {"fusion": asdict(self.fusion.config)}
+
+
+FusionRun = Run[Recipe, Restorer]
+
+
+@dataclass
+class Inputs:
+    """What fusion takes, and the crop that it is to give back, B 3 S S in 0..1."""
+
+    decoded: Tensor
+    reference: Tensor
+    y_hat: Tensor
+    y_ref: Tensor
+    flags: Tensor
+    x: Tensor
+
+
+def train(
+    recipe: Recipe,
+    folders: Sequence[Path],
+    clips: Sequence[Path],
+    machine: Path,
+    folder: Path,
+    device: torch.device,
+) -> FusionRun:
+    """Runs `recipe` to its end (or on from its checkpoint) over the codec of the run `machine`."""
+    torch.manual_seed(recipe.seed)
+    random.seed(recipe.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    base = load_network(machine)[0].machine.to(device)
+    run = _prepare(recipe, folder, base.config.latent, device)
+    stream = loader(recipe, folders, clips, recipe.seed + run.step)
+    save = Every(recipe.save_every, run)
+    recent: list[Tensor] = []
+    with stopping(run), Bar(run) as bar:
+        while run.progress < 1 and not run.stopped:
+            recent.append(_step(run, base, next(stream)))
+            bar.stepped()
+            if run.step % 50 == 0:
+                run.log(**dict(zip(NAMES, torch.stack(recent).nanmean(0).tolist(), strict=True)))
+                recent.clear()
+            if save.due():
+                run.save()
+    run.save()
+    return run
+
+
+def _prepare(recipe: Recipe, folder: Path, latent: int, device: torch.device) -> FusionRun:
+    network, average = (
+        channels_last(Restorer(FusionConfig(latent=latent)).to(device)) for _ in range(2)
+    )
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    run = FusionRun(folder, recipe, network, average, optimizer, device)
+    run.load()
+    if run.step == 0:
+        average.load_state_dict(network.state_dict())
+    average.eval()
+    return run
+
+
+def loader(
+    recipe: Recipe, folders: Sequence[Path], clips: Sequence[Path], seed: int
+) -> Iterator[Crops]:
+    """Batches without an end."""
+    pairs = [pair for clip in clips for pair in moments(clip)]
+    files = pictures(folders)
+    stream = CropStream(files, pairs, size=recipe.size, batch=recipe.batch, seed=seed)
+    workers = max(1, min((os.cpu_count() or 1) - 2, 14))
+    return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4))
+
+
+def moments(clip: Path) -> list[tuple[Pixels, Pixels]]:
+    """Every two frames, a second apart or more, of a clip's first half."""
+    frames = list(from_clip(clip, PAIR_FPS, 0.5))
+    return [(now, before) for now in frames for before in frames if now is not before]
+
+
+@torch.no_grad()
+def inputs(recipe: Recipe, base: MachineModel, crops: Crops, device: torch.device) -> Inputs:
+    """Crops as the cloud would have them, each with layers of its own."""
+    x, decoded, before = (
+        part.to(device).float() / 255 for part in (crops.now, crops.decoded, crops.before)
+    )
+    count = len(x)
+    has_auxiliary, has_reference, sighted = (
+        torch.rand(count, device=device) < share
+        for share in (recipe.auxiliary, recipe.reference, 1 - recipe.blind)
+    )
+    quality, scale = qualities(count, device), random.choice((1.0, 1.0, 0.75, 0.5))
+    y_hat = latent(base, x, quality, scale) * sighted[:, None, None, None]
+    y_ref = latent(base, before, quality, scale) * sighted[:, None, None, None]
+    luma = torch.tensor([float(steps(int(q))[0]) for q in crops.quality], device=device)
+    return Inputs(
+        where(has_auxiliary, decoded),
+        where(has_reference, before),
+        y_hat,
+        y_ref * has_reference[:, None, None, None],
+        torch.stack([luma.log2() / 8 * has_auxiliary, has_auxiliary, has_reference], 1),
+        x,
+    )
+
+
+def latent(base: MachineModel, x: Tensor, quality: Tensor, scale: float) -> Tensor:
+    """y_hat of pictures x that the camera saw at `scale` of their size, on x's own grid."""
+    size = (x.shape[2] // STRIDE, x.shape[3] // STRIDE)
+    if scale != 1.0:
+        small = [STRIDE * round(scale * side) for side in size]
+        x = F.interpolate(x, small, mode="bilinear", antialias=True, align_corners=False)
+    y_hat = base.quantise(base.encoder(x), 0, quality)[0]
+    if y_hat.shape[2:] == size:
+        return y_hat
+    return F.interpolate(y_hat, size, mode="bilinear", align_corners=False)
+
+
+def where(has: Tensor, pictures: Tensor) -> Tensor:
+    """The pictures, grey where there is none."""
+    out: Tensor = torch.where(has[:, None, None, None], pictures, GREY)
+    return out.contiguous(memory_format=torch.channels_last)
+
+
+NAMES = ("loss", "psnr_base", "psnr_auxiliary", "psnr_reference", "gain_auxiliary")
+
+
+def _step(run: FusionRun, base: MachineModel, crops: Crops) -> Tensor:
+    """One optimiser step; returns NAMES: PSNR in dB by what the preview was made of, detached."""
+    recipe = run.recipe
+    run.network.train()
+    for group in run.optimizer.param_groups:
+        group["lr"] = run.rate
+    with torch.autocast(run.device.type, torch.bfloat16):
+        made = inputs(recipe, base, crops, run.device)
+        preview, _ = run.network.fusion(
+            made.decoded, made.reference, made.y_hat, made.y_ref, made.flags
+        )
+    preview = preview.float()
+    error = (preview - made.x).square().flatten(1).mean(1)
+    alike = ms_ssim(preview, made.x, data_range=1.0, size_average=False)
+    loss = (0.5 * (error + 1e-5).log() + recipe.similarity * (1 - alike)).mean()
+    run.descend(loss)
+    psnr = -10 * error.detach().clamp(min=1e-10).log10()
+    before = -10 * (made.decoded - made.x).square().flatten(1).mean(1).clamp(min=1e-10).log10()
+    auxiliary, reference = made.flags[:, 1] > 0, made.flags[:, 2] > 0
+    return torch.stack(
+        [
+            loss.detach(),
+            psnr[~auxiliary & ~reference].mean(),
+            psnr[auxiliary].mean(),
+            psnr[~auxiliary & reference].mean(),
+            (psnr - before)[auxiliary].mean(),
+        ]
+    )
+
+
+def load_fusion(folder: Path) -> tuple[Fusion, dict[str, Any]]:
+    """A run's average network, in float32 on the CPU, and the rest of its checkpoint."""
+    state = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
+    restorer = Restorer(FusionConfig(**state["fusion"]))
+    restorer.load_state_dict(state["average"])
+    return channels_last(restorer.fusion.eval()), state

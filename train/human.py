@@ -1,0 +1,68 @@
+"""Finished runs -> the folder of the human decoder (cloud/human.py says what its files are)."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from common.coefficients import CoefficientModel
+from common.manifest import Manifest
+from train.fusion import load_fusion
+from train.machine import load_network
+from train.prior import load_prior
+
+TABLES, FUSION, PRIOR = "auxiliary.npz", "fusion.safetensors", "prior"
+
+
+def write_tables(model: CoefficientModel, folder: Path) -> None:
+    """What `train auxiliary` leaves behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TABLES).write_bytes(_npz(model))
+
+
+def export(
+    machine: Path, auxiliary: Path, fusion: Path, prior: Path | None, weights: Path, name: str
+) -> Manifest:
+    """Writes weights/human over the machine codec in `weights`, and returns its manifest.
+
+    machine, auxiliary, fusion, prior  folders of runs; no prior: the decoder has no steps
+    """
+    below = Manifest.parse((weights / "manifest.json").read_bytes())
+    network, _ = load_network(machine)
+    fused, state = load_fusion(fusion)
+    tensors = dict(fused.state_dict()) | {"log_inverse": network.machine.gains.log_inverse.detach()}
+    files = {
+        TABLES: (auxiliary / TABLES).read_bytes(),
+        FUSION: save({k: v.to(torch.float16).contiguous() for k, v in tensors.items()}),
+    }
+    manifest = Manifest.build(
+        files,
+        name=name,
+        codec={"base": below.model_id},
+        labels=(),
+        profiles=("picture",),
+        trained={
+            "fusion": json.dumps(state["fusion"]),
+            "minutes": f"{state['elapsed'] / 60:.0f}",
+            "steps": str(state["step"]),
+        },
+    )
+    out = weights / "human"
+    out.mkdir(parents=True, exist_ok=True)
+    for file, data in files.items():
+        (out / file).write_bytes(data)
+    if prior is not None:
+        load_prior(prior)[0].half().save(out / PRIOR)
+    (out / "manifest.json").write_bytes(manifest.to_json())
+    return manifest
+
+
+def _npz(model: CoefficientModel) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **model.to_arrays())
+    return file.getvalue()
