@@ -84,6 +84,78 @@ def recognise(
     typer.echo(f"round trip mismatches  {figures['round_trip_mismatches']}")
 
 
+@app.command(name="rate-quality")
+def rate_quality(
+    images: Annotated[Path, typer.Option(help="Folder of pictures.")],
+    out: Out = Path("docs/results"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    dataset: Annotated[
+        Path | None, typer.Option(help="COCO JSON of these pictures, to score a detector on them.")
+    ] = None,
+    pixel_run: Annotated[
+        Path | None, typer.Option(help="Folder of `train pixel`: that detector.")
+    ] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
+    draws: Annotated[int, typer.Option(min=0, help="Bootstrap draws for the intervals.")] = 200,
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+) -> None:
+    """Bytes on disk against the likeness of pictures for people, ours and the image codecs'."""
+    from bench.quality_plot import plot
+    from bench.rate_quality import rate_quality as measure
+    from common.errors import GlimpseError
+
+    try:
+        figures = measure(
+            images, out, weights, most=most, jobs=jobs, draw_count=draws,
+            dataset=dataset, pixel_run=pixel_run,
+        )  # fmt: skip
+    except (GlimpseError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from None
+    plot(figures, out / f"rate_quality_{images.name}.png")
+    for p in figures["points"]:
+        typer.echo(
+            f"{p['codec']:<24}{p['setting']:<6}{p['steps']} steps {p['mean_bytes']:9.0f} B"
+            f" {p['bpp']:.4f} bpp  PSNR {p['psnr']:5.2f}  MS-SSIM {p['ms_ssim']:.4f}"
+            f"  SSIMULACRA2 {p['ssimulacra2']:6.1f}  SWD {p['swd']:6.1f}"
+            + (f"  mAP50 {p['map50']:.1%}" if "map50" in p else "")
+        )
+    for metric, curves in figures["bd_rate"].items():
+        for codec, compared in curves.items():
+            said = compared["percent"] if compared["percent"] is not None else compared["note"]
+            typer.echo(f"BD-rate, {metric:<12} against {codec:<13} {said}")
+
+
+@app.command(name="contact-sheet")
+def contact_sheet(
+    picture: Annotated[list[Path], typer.Option(help="Picture; repeatable.")],
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path(
+        "docs/results/contact_sheet.png"
+    ),
+    weights: Weights = DEFAULT_WEIGHTS,
+) -> None:
+    """Pictures side by side at the same bytes: original, JPEG, WebP, AVIF, ours."""
+    from bench.contact_sheet import contact_sheet as draw
+
+    draw(picture, weights, out)
+    typer.echo(str(out))
+
+
+@app.command()
+def decode(
+    picture: Annotated[Path, typer.Option(help="Any picture; it is scaled.")],
+    out: Out = Path("docs/results"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    repeats: Annotated[int, typer.Option(min=1)] = 3,
+) -> None:
+    """Time and memory of the human decoder by picture size and steps."""
+    from bench.decode import decode as measure
+
+    for p in measure(picture, out, weights, device=device, repeats=repeats)["points"]:
+        size = "x".join(map(str, p["size"]))
+        typer.echo(f"{size:<10} {p['steps']} steps {p['seconds']:7.3f} s  {p['peak_mb']} MB")
+
+
 @app.command()
 def video(
     clip: Annotated[list[Path], typer.Option(help="Clip of a fixed camera; repeatable.")],
@@ -181,6 +253,75 @@ def link(
             f"{t['trace']:<32} {t['wire_bit_s']:7d} bit/s  {t['fps']:.2f} fps"
             f"  quality {t['quality']}  p50 {t['latency_ms']['p50']} ms  {t['ledger']}"
         )
+
+
+@app.command()
+def faults(
+    source: Annotated[
+        str | None, typer.Option(help="Video file or folder of pictures; default: a made film.")
+    ] = None,
+    out: Out = Path("docs/results"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    rounds: Annotated[int, typer.Option(min=1, help="One fault each.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of the faults, their order and their moments.")] = 1,
+    cameras: Annotated[int, typer.Option(min=1, max=16)] = 2,
+    fps: Annotated[float, typer.Option(min=0.5, max=60, help="Of each camera.")] = 5.0,
+) -> None:
+    """Kills, cuts, full and slow disks, wrong clocks: what is lost, and how soon all goes on."""
+    from bench.faults import faults as measure
+    from bench.faults import holds
+    from bench.house import Broken
+
+    try:
+        figures = measure(source, out, weights, rounds=rounds, seed=seed, cameras=cameras, fps=fps)
+    except Broken as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    for name, figure in figures.items():
+        typer.echo(f"{name:<20} {figure}")
+    if not holds(figures):
+        raise typer.Exit(1)
+
+
+@app.command()
+def service(
+    source: Annotated[str, typer.Option(help="Video file or folder of pictures.")],
+    out: Out = Path("docs/results"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    cameras: Annotated[int, typer.Option(min=1, help="Camera processes.")] = 1,
+    fps: Annotated[float, typer.Option(min=0.1, max=120, help="Of each camera.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=2, help="Of the run, and of each step.")] = 60.0,
+    find_most: Annotated[
+        bool, typer.Option("--find-most", help="Also look for the most streams that hold.")
+    ] = False,
+) -> None:
+    """Capture to boxes by stage, the server's processor time and memory, the most streams."""
+    from bench.service import service as measure
+
+    figures = measure(
+        source, out, weights, cameras=cameras, fps=fps, seconds=seconds, find_most=find_most
+    )
+    for name, figure in figures.items():
+        typer.echo(f"{name:<22} {figure}")
+
+
+@app.command()
+def flat(
+    out: Out = Path("docs/results"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    frames: Annotated[int, typer.Option(min=100)] = 50_000,
+    calls: Annotated[int, typer.Option(min=100, help="Watch calls that are cancelled.")] = 20_000,
+    fps: Annotated[float, typer.Option(min=1, max=120)] = 60.0,
+) -> None:
+    """Memory and open files of both processes over many frames and cancelled viewers' calls."""
+    from tempfile import TemporaryDirectory
+
+    from bench.flat import flat as measure
+
+    with TemporaryDirectory(prefix="glimpse-flat-") as folder:
+        figures = measure(Path(folder), out, weights, frames=frames, calls=calls, fps=fps)
+    for name in ("server", "camera", "server_calls"):
+        typer.echo(f"{name:<13} {figures[name]}")
 
 
 @app.command()

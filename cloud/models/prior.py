@@ -56,7 +56,10 @@ class Prior(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> Prior:
         """From a diffusers folder. Raises OSError for one that is none."""
-        return cls(diffusers().UNet2DModel.from_pretrained(folder / "unet", local_files_only=True))
+        network = diffusers().UNet2DModel.from_pretrained(
+            folder / "unet", local_files_only=True, low_cpu_mem_usage=False
+        )
+        return cls(network.float())
 
     def save(self, folder: Path) -> None:
         self.network.save_pretrained(folder / "unet")
