@@ -125,6 +125,34 @@ def rate_quality(
             typer.echo(f"BD-rate, {metric:<12} against {codec:<13} {said}")
 
 
+@app.command()
+def reference(
+    clip: Annotated[list[Path], typer.Option(help="Clip of a fixed camera; repeatable.")],
+    out: Out = Path("docs/results"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    pixel_run: Annotated[
+        Path | None, typer.Option(help="Folder of `train pixel`, to look at the pictures.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each clip's second half.")] = 30.0,
+) -> None:
+    """A fixed camera's pictures from layers and one still an hour, against x265."""
+    from bench.reference import reference as measure
+    from common.errors import GlimpseError
+
+    try:
+        figures = measure(clip, out, weights, pixel_run, seconds=seconds)
+    except (GlimpseError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from None
+    for row in figures["clips"]:
+        typer.echo(row["clip"])
+        for p in row["points"]:
+            typer.echo(
+                f"  {p['name']:<26}{p['kbit_s']:8.2f} kbit/s  PSNR {p['psnr']:5.2f}"
+                f"  MS-SSIM {p['ms_ssim']:.4f}  SSIMULACRA2 {p['ssimulacra2']:6.1f}"
+                + (f"  boxes {p['agreement']:.0%}" if "agreement" in p else "")
+            )
+
+
 @app.command(name="contact-sheet")
 def contact_sheet(
     picture: Annotated[list[Path], typer.Option(help="Picture; repeatable.")],
@@ -266,14 +294,22 @@ def faults(
     seed: Annotated[int, typer.Option(help="Of the faults, their order and their moments.")] = 1,
     cameras: Annotated[int, typer.Option(min=1, max=16)] = 2,
     fps: Annotated[float, typer.Option(min=0.5, max=60, help="Of each camera.")] = 5.0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this fault, such as kill_server; repeatable.")
+    ] = None,
 ) -> None:
     """Kills, cuts, full and slow disks, wrong clocks: what is lost, and how soon all goes on."""
+    from bench.faults import FAULTS, holds
     from bench.faults import faults as measure
-    from bench.faults import holds
     from bench.house import Broken
 
+    if unknown := set(only or ()) - FAULTS.keys():
+        raise typer.BadParameter(f"{', '.join(unknown)}: to be of {', '.join(FAULTS)}")
     try:
-        figures = measure(source, out, weights, rounds=rounds, seed=seed, cameras=cameras, fps=fps)
+        figures = measure(
+            source, out, weights, rounds=rounds, seed=seed, cameras=cameras, fps=fps,
+            only=only or (),
+        )  # fmt: skip
     except Broken as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

@@ -33,7 +33,8 @@ from torch.nn import functional as F
 
 from cloud.models.blocks import channels_last
 from cloud.models.fusion import Fusion, FusionConfig
-from cloud.models.prior import Prior, refine
+from cloud.models.latent_prior import LatentPrior
+from cloud.models.prior import Prior
 from cloud.tiles import Tiles
 from common.auxiliary import AuxiliaryCodec
 from common.bitstream import DETECT, Header
@@ -102,7 +103,7 @@ class HumanDecoder:
         codec: AuxiliaryCodec,
         fusion: Fusion,
         log_inverse: Tensor,
-        prior: Prior | None,
+        prior: Prior | LatentPrior | None,
         device: torch.device,
     ) -> None:
         self._manifest, self._codec, self._device = manifest, codec, device
@@ -111,8 +112,11 @@ class HumanDecoder:
         self._log_inverse = log_inverse
 
     @classmethod
-    def load(cls, folder: Path, device: str = "auto") -> HumanDecoder:
-        """From a folder such as weights/human; device: cpu, cuda, or auto.
+    def load(cls, folder: Path, device: str = "auto", prior: str | None = None) -> HumanDecoder:
+        """From a folder such as weights/human.
+
+        device  cpu, cuda, or auto
+        prior   another diffusers folder, or the name of one on the hub; None: the folder's own
 
         Raises FileNotFoundError where there is none, ModelMismatch for files that do not fit.
         """
@@ -128,10 +132,11 @@ class HumanDecoder:
             fusion.load_state_dict(tensors)
         except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelMismatch(f"{folder}: not the weights of a human decoder: {error}") from error
-        prior = Prior.load(folder / PRIOR) if (folder / PRIOR).exists() else None
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         codec = AuxiliaryCodec(model, manifest.model_id, MAX_SIDE_PX)
-        return cls(manifest, codec, fusion, log_inverse, prior, torch.device(chosen))
+        return cls(
+            manifest, codec, fusion, log_inverse, _prior(folder, prior), torch.device(chosen)
+        )
 
     @property
     def model_id(self) -> int:
@@ -184,17 +189,14 @@ class HumanDecoder:
         tell(0, steps, _pixels(preview, scene, base.header))
         refined = preview
         if steps and self._prior is not None:
-            prior, tiles = self._prior, Tiles(scene.notes)
-
-            def velocity(x: Tensor, t: Tensor) -> Tensor:
-                flags = scene.flags
-                return tiles.run(lambda *parts: prior(*parts, flags, t).float(), x, preview)
-
-            def told(done: int, x: Tensor) -> None:
-                tell(done, steps, _pixels(x, scene, base.header))
-
-            refined = refine(
-                velocity, preview, steps=steps, fidelity=fidelity, seed=seed, on_step=told
+            refined = self._prior.refine(
+                preview,
+                scene.flags,
+                steps=steps,
+                fidelity=fidelity,
+                seed=seed,
+                on_step=lambda done, x: tell(done, steps, _pixels(x, scene, base.header)),
+                run=Tiles(scene.notes).run,
             )
         shares = None if reference is None else _shares(seen, scene)
         return Restored(_pixels(refined, scene, base.header), shares, tuple(scene.notes))
@@ -263,6 +265,20 @@ class HumanDecoder:
             fuse, scene.decoded, scene.reference, scene.y_hat, scene.y_ref
         )
         return both[:, :3].clamp(0, 1), both[:, 3:]
+
+
+def _prior(folder: Path, other: str | None) -> Prior | LatentPrior | None:
+    own = folder / PRIOR
+    source = other or (str(own) if own.exists() else None)
+    if source is None:
+        return None
+    try:
+        whole = other is not None and not (Path(source) / "unet").exists()
+        if whole or (Path(source) / "model_index.json").exists():
+            return LatentPrior.load(source)
+        return Prior.load(Path(source))
+    except (OSError, ValueError) as error:  # what diffusers raises for folders that are none
+        raise ModelMismatch(f"{source}: not a diffusion prior: {error}") from error
 
 
 def _read(folder: Path, name: str, manifest: Manifest) -> bytes:

@@ -24,6 +24,11 @@ from torch.nn import functional as F
 
 from cloud.models.diffusion import diffusers
 
+OnStep = Callable[[int, Tensor], None]
+"""Gets (steps done, picture so far); what it raises passes through."""
+Runner = Callable[..., Tensor]
+"""(network, *pictures) -> what the network makes of them."""
+
 CELL = 8
 FLAGS = 3
 SIGMA = 0.08  # of the start's noise, of 1
@@ -72,31 +77,35 @@ class Prior(nn.Module):
         v: Tensor = self.network(torch.cat([planes, said], 1), 1000 * t).sample
         return F.pixel_shuffle(v, CELL)
 
+    @torch.inference_mode()
+    def refine(
+        self,
+        preview: Tensor,
+        flags: Tensor,
+        *,
+        steps: int,
+        fidelity: float,
+        seed: int,
+        on_step: OnStep,
+        run: Runner,
+    ) -> Tensor:
+        """preview B 3 H W in 0..1, H and W multiples of 32 -> the refined picture.
 
-@torch.inference_mode()
-def refine(
-    velocity: Callable[[Tensor, Tensor], Tensor],
-    preview: Tensor,
-    *,
-    steps: int,
-    fidelity: float,
-    seed: int,
-    on_step: Callable[[int, Tensor], None],
-) -> Tensor:
-    """preview B 3 H W in 0..1 -> the refined picture.
+        run  calls a network on pictures, perhaps tile by tile
+        """
+        x = preview + (1 - fidelity) * SIGMA * noise(preview.shape, seed).to(preview.device)
+        scheduler = diffusers().FlowMatchEulerDiscreteScheduler()
+        scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], device=preview.device)
+        for done, (t, sigma) in enumerate(
+            zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True), start=1
+        ):
+            at = sigma.expand(len(x))
+            v = run(lambda *parts, at=at: self(*parts, flags, at).float(), x, preview)
+            x = scheduler.step(v, t, x, return_dict=False)[0]
+            on_step(done, x)
+        return x
 
-    velocity  (x_t, t) -> v;  on_step gets (steps done, x_t); what it raises passes through
-    """
-    noise = torch.randn(
-        preview.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32
-    ).to(preview.device)
-    x = preview + (1 - fidelity) * SIGMA * noise
-    scheduler = diffusers().FlowMatchEulerDiscreteScheduler()
-    scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)], device=preview.device)
-    for done, (t, sigma) in enumerate(
-        zip(scheduler.timesteps, scheduler.sigmas[:-1], strict=True), start=1
-    ):
-        v = velocity(x, sigma.expand(len(x)))
-        x = scheduler.step(v, t, x, return_dict=False)[0]
-        on_step(done, x)
-    return x
+
+def noise(shape: torch.Size, seed: int) -> Tensor:
+    """The same on every device."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
