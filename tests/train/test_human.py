@@ -118,3 +118,11 @@ def test_fusion_learns(pictures: Path, below: Path, tmp_path: Path) -> None:
     batch = next(iter(stream))
     losses = [float(fusion._step(run, base, batch)[0]) for _ in range(30)]
     assert losses[-1] < losses[0] - 0.05
+
+
+def test_likeness_is_one_for_the_same_and_falls() -> None:
+    rng = np.random.default_rng(3)
+    x = torch.from_numpy(made(rng, 128, 128)).permute(2, 0, 1)[None, :1].float() / 255
+    assert float(fusion.likeness(x, x)) == pytest.approx(1, abs=1e-4)
+    noisy = [float(fusion.likeness(x, x + s * torch.randn_like(x))) for s in (0.02, 0.1, 0.4)]
+    assert 1 > noisy[0] > noisy[1] > noisy[2]
