@@ -7,7 +7,6 @@ that a resumed run codes nothing again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from train.codecs import Setting, decode, encode, resized
 from train.data import Pixels, Sample
+from train.run import cores
 
 SCALES = (1.0, 0.75, 0.5, 0.35, 0.25)
 QUALITIES = {"jpeg": (2, 60), "webp": (0, 60), "avif": (5, 60), "jxl": (0, 70), "hevc": (51, 28)}
@@ -61,7 +61,7 @@ class CodedPictures(Sequence[Sample]):
             for setting in settings
             if not (path := self._path(at, setting)).exists()
         )
-        loader = DataLoader(missing, batch_size=None, num_workers=os.cpu_count() or 1)
+        loader = DataLoader(missing, batch_size=None, num_workers=cores())
         for _ in track(loader, "coding pictures") if len(missing) else ():
             pass
 

@@ -9,7 +9,6 @@ The machine codec stands still, and is the one that the cloud will have below.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from cloud.models.machine import STRIDE, MachineModel
 from common.blocks import steps
 from train.crops import Crops, CropStream, Pixels, pictures
 from train.machine import load_network
-from train.run import Bar, Every, Run, Schedule, Trainee, qualities, stopping
+from train.run import Bar, Every, Run, Schedule, Trainee, cores, qualities, stopping
 from train.sequences import from_clip
 
 GREY = 0.5
@@ -126,7 +125,7 @@ def loader(
     pairs = [pair for clip in clips for pair in moments(clip)]
     files = pictures(folders)
     stream = CropStream(files, pairs, size=recipe.size, batch=recipe.batch, seed=seed)
-    workers = max(1, min((os.cpu_count() or 1) - 2, 14))
+    workers = max(1, min(cores() - 2, 14))
     return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4))
 
 
@@ -236,7 +235,8 @@ def likeness(x: Tensor, y: Tensor) -> Tensor:
 def _luma(x: Tensor) -> Tensor:
     """B 3 H W -> B 1 H W: where structure is."""
     r, g, b = x.split(1, dim=1)
-    return 0.299 * r + 0.587 * g + 0.114 * b
+    luma: Tensor = 0.299 * r + 0.587 * g + 0.114 * b
+    return luma
 
 
 def load_fusion(folder: Path) -> tuple[Fusion, dict[str, Any]]:

@@ -12,7 +12,6 @@ Half of each batch is coded as inter layers: against the integers of the same pl
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -29,7 +28,7 @@ from cloud.models.machine import MachineConfig, MachineModel
 from train.data import Augment, Batch, Canvases, CocoFolder
 from train.evaluate import Predict, detections, score
 from train.loss import detection_loss
-from train.run import Bar, Every, Run, Schedule, Trainee, qualities, stopping
+from train.run import Bar, Every, Run, Schedule, Trainee, cores, qualities, stopping
 from train.views import earlier
 
 
@@ -161,7 +160,7 @@ def _prepare(
 def _loader(data: CocoFolder, recipe: Recipe, seed: int, mosaic: bool) -> Iterator[Batch]:
     augment = Augment(recipe.size, 0.6 if mosaic else 0.0, len(data.labels))
     stream = Canvases(data.samples, augment, recipe.batch, seed)
-    workers = max(1, min((os.cpu_count() or 1) - 2, 14))  # a GPU eats what ten of them make
+    workers = max(1, min(cores() - 2, 14))  # a GPU eats what ten of them make
     return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4))
 
 
@@ -232,4 +231,4 @@ def load_network(folder: Path) -> tuple[Network, dict[str, Any]]:
 
 def threads() -> None:
     """Leaves one core's worth of work to the data loader on large machines, none on small ones."""
-    torch.set_num_threads(max(1, min(os.cpu_count() or 1, 16)))
+    torch.set_num_threads(max(1, min(cores(), 16)))
