@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Generic, TypeVar
 
+from common.errors import AuxiliaryError
 from common.types import Box, FrameId, Layer, Presence
 
 # ---------------------------------------------------------------- messages
@@ -25,6 +26,16 @@ class Outcome(IntEnum):
     UNSPECIFIED = 0
     STORED = 1
     REFUSED = 2
+
+
+class AuxiliaryOutcome(IntEnum):
+    """What became of a request for an auxiliary layer. The values are those of the wire."""
+
+    UNSPECIFIED = 0
+    SENT = 1
+    EXPIRED = 2
+    UNSUPPORTED = 3
+    FAILED = 4
 
 
 class GoodbyeCode(IntEnum):
@@ -55,9 +66,12 @@ class FrameRange:
 class Hello:
     """The edge introduces itself: first message of a stream.
 
-    model_id    16 bits of the hash of the model's manifest
-    in_doubt    the layers that come next, which the server may hold already
-    want_boxes  send boxes back
+    model_id      16 bits of the hash of the model's manifest
+    in_doubt      the layers that come next, which the server may hold already
+    want_boxes    send boxes back
+    packed_boxes  this edge reads FrameResult.packed
+    auxiliary     this edge answers AuxiliaryRequest
+    gather        seconds for which acks and boxes may be gathered into one message
     """
 
     camera: str
@@ -66,6 +80,9 @@ class Hello:
     in_doubt: tuple[FrameRange, ...] = ()
     want_boxes: bool = False
     software: str = ""
+    packed_boxes: bool = False
+    auxiliary: bool = False
+    gather: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +92,14 @@ class Welcome:
     settled          those of Hello.in_doubt that are stored: acked hereby (the resume point)
     credits          how many layers may be sent in this stream, from its beginning
     max_layer_bytes  a longer layer would be refused
+    labels           names for FrameResult.packed; none: it will not be used
     """
 
     session: str
     settled: tuple[FrameRange, ...]
     credits: int
     max_layer_bytes: int
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +125,7 @@ class FrameResult:
     """What became of one frame; boot '' is that of the stream's Hello; boxes None: not looked.
 
     presences  of a recognise layer, in place of boxes
+    packed     in place of both (common/packed.py)
     """
 
     boot: str
@@ -114,6 +134,7 @@ class FrameResult:
     reason: str = ""
     boxes: tuple[Box, ...] | None = None
     presences: tuple[Presence, ...] = ()
+    packed: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +154,62 @@ class RateTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class AuxiliaryRequest:
+    """Asks for the auxiliary layer of one frame; boot '' is that of the stream's Hello.
+
+    request   names it in this stream
+    quality   wished, 0..255
+    deadline  seconds from now; then the server does not wait any more
+    urgent    before machine layers that wait to be sent
+    """
+
+    request: int
+    boot: str
+    seq: int
+    quality: int
+    deadline: float
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuxiliaryReply:
+    """A piece of the answer, in order; whole with `size` bytes."""
+
+    request: int
+    outcome: AuxiliaryOutcome
+    reason: str = ""
+    size: int = 0
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """How an edge is. Counts since its process started.
+
+    captured .. expired  frames by what became of them; skipped: not coded for want of time, or bad
+    spool_frames         layers that wait, of any boot
+    spool_oldest_s       age of the oldest, seconds
+    quality              mean of its layers, 0..255
+    wire_bytes           both ways; 0: unknown
+    reconnects           connections after the first
+    budget               bytes per second on the wire; 0: no limit
+    """
+
+    captured: int = 0
+    skipped: int = 0
+    thinned: int = 0
+    acked: int = 0
+    refused: int = 0
+    expired: int = 0
+    spool_frames: int = 0
+    spool_oldest_s: int = 0
+    quality: int = 0
+    wire_bytes: int = 0
+    reconnects: int = 0
+    budget: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Goodbye:
     """The end of a stream, said by the one who ends it; retry_after in seconds, from the server."""
 
@@ -141,8 +218,8 @@ class Goodbye:
     retry_after: float = 0.0
 
 
-ToServer = Hello | Layers | Goodbye
-ToEdge = Welcome | Results | RateTarget | Goodbye
+ToServer = Hello | Layers | AuxiliaryReply | Telemetry | Goodbye
+ToEdge = Welcome | Results | RateTarget | AuxiliaryRequest | Goodbye
 MessageT = TypeVar("MessageT", ToServer, ToEdge)
 
 # ---------------------------------------------------------------- events, both sides
@@ -211,6 +288,30 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class AuxiliaryFound:
+    """The answer to one FindAuxiliary, by its number; data is the layer if the outcome is SENT."""
+
+    number: int
+    outcome: AuxiliaryOutcome
+    reason: str = ""
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyReleased:
+    """The rim's rate control lets the next piece of a reply go, of so many bytes at the most."""
+
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The rim looked how the edge is. Of no use to anybody later: without a stream it is gone."""
+
+    telemetry: Telemetry
+
+
+@dataclass(frozen=True, slots=True)
 class SourceEnded:
     """No FrameCoded will follow: drain the spool, say Goodbye, end."""
 
@@ -255,6 +356,22 @@ class Detected:
     boxes: tuple[Box, ...] | None
     reason: str = ""
     presences: tuple[Presence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Somebody wants the auxiliary layer of a frame of this camera; answered by one Conclude.
+
+    ticket    the caller's own name for it
+    quality   0..255
+    patience  seconds
+    """
+
+    ticket: int
+    frame: FrameId
+    quality: int
+    patience: float
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +459,15 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
+class FindAuxiliary:
+    """Look for, or make, the auxiliary layer of a frame; answer with AuxiliaryFound."""
+
+    number: int
+    frame: FrameId
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
 class Deliver:
     """Something for the application: a word on a frame (with its full name), or a rate target."""
 
@@ -392,6 +518,21 @@ class Store:
     layers: tuple[Layer, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """How the edge of this session is."""
+
+    telemetry: Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """The end of one Wanted: the layer's bytes, or why there are none."""
+
+    ticket: int
+    result: bytes | AuxiliaryError
+
+
 EdgeEvent = (
     Started
     | Connected
@@ -400,11 +541,23 @@ EdgeEvent = (
     | FrameCoded
     | Fetched
     | Released
+    | AuxiliaryFound
+    | ReplyReleased
+    | Measured
     | SourceEnded
     | Tick
 )
 EdgeAction = (
-    Spool | Send[ToServer] | Unspool | Fetch | Deliver | Finish | ArmTimer | Connect | Close
+    Spool
+    | Send[ToServer]
+    | Unspool
+    | Fetch
+    | FindAuxiliary
+    | Deliver
+    | Finish
+    | ArmTimer
+    | Connect
+    | Close
 )
 CloudEvent = (
     Connected
@@ -414,9 +567,10 @@ CloudEvent = (
     | Stored
     | StoreFailed
     | Detected
+    | Wanted
     | TargetChosen
     | Superseded
     | Draining
     | Tick
 )
-CloudAction = Send[ToEdge] | Admit | Lookup | Store | ArmTimer | Close
+CloudAction = Send[ToEdge] | Admit | Lookup | Store | Conclude | Record | ArmTimer | Close

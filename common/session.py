@@ -38,6 +38,8 @@ by itself: `ready` tells the rim what could go, Released how much of that may (e
 **Acks travel with boxes** if the edge wants boxes and they come within `ack_delay` of the commit:
 on a thin link the second message costs more than what it says.
 
+An edge on a thin link lets the server gather more of both (`gather`), as long as there is credit.
+
 **Chains heal by themselves.** An inter layer leans on the one before it. One that is stored but can
 not be read, because the layer before it is missing or damaged, is told of by name and reason, to
 every edge, whether or not it wants boxes; the edge then codes its next layer alone.

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from common.allowance import Allowance
-from common.errors import CorruptStream, LocalProtocolError, ModelMismatch, RemoteProtocolError
+from common.errors import (
+    AuxiliaryUnsupported,
+    CameraOffline,
+    CorruptStream,
+    LocalProtocolError,
+    ModelMismatch,
+    RemoteProtocolError,
+)
 from common.events import (
     Admit,
     ArmTimer,
+    AuxiliaryReply,
     Close,
     CloudAction,
     CloudEvent,
+    Conclude,
     Connected,
     Detected,
     Disconnected,
@@ -29,6 +38,7 @@ from common.events import (
     Outcome,
     RateTarget,
     Received,
+    Record,
     Results,
     Send,
     Store,
@@ -36,15 +46,21 @@ from common.events import (
     StoreFailed,
     Superseded,
     TargetChosen,
+    Telemetry,
     Tick,
     ToEdge,
     ToServer,
+    Wanted,
     Welcome,
 )
+from common.packed import pack
 from common.ranges import compress, expand
-from common.types import FrameId, Layer
+from common.session_auxiliary import Wants
+from common.types import Box, FrameId, Layer, Presence
 from common.window import CreditWindow
 
+GATHER_S = 10.0  # for which an edge may let acks and boxes be gathered, at the most
+HELD_LIMIT = 256  # results that are gathered, at the most
 IN_DOUBT_LIMIT = 1024  # frames that the server looks up for one Hello (proto: Hello.in_doubt)
 
 
@@ -60,6 +76,7 @@ class CloudPolicy:
     replaced_retry   a superseded edge comes back no sooner: two edges of one name fight slowly
     store_retry      an edge comes back no sooner to a store that failed
     ack_delay        an ack waits so long for boxes to travel with it, if the edge wants boxes
+    requests         for auxiliary layers that are under way at once
     max_age          a stream that is older is to be opened anew, so that no trust lasts for ever:
                      certificates, tokens, addresses are looked at again; None: no bound
     """
@@ -72,6 +89,7 @@ class CloudPolicy:
     replaced_retry: float = 30.0
     store_retry: float = 5.0
     ack_delay: float = 0.15
+    requests: int = 4
     max_age: float | None = None
 
 
@@ -90,6 +108,7 @@ class CloudSession:
     session   names the stream in logs
     model_id  the model that this server holds
     inspect   raises CorruptStream or ModelMismatch for data that is not a layer of that model
+    labels    class names of boxes and presences, to pack them; (): they are never packed
     identity  the camera that the peer proved to be; None: it may be any
     allowance layers that this camera may send at all; None: as the window has it
 
@@ -102,6 +121,7 @@ class CloudSession:
         model_id: int,
         *,
         inspect: Callable[[bytes], object],
+        labels: tuple[str, ...] = (),
         identity: str | None = None,
         allowance: Allowance | None = None,
         policy: CloudPolicy | None = None,
@@ -112,6 +132,7 @@ class CloudSession:
         self._session = session
         self._model_id = model_id
         self._inspect = inspect
+        self._labels = labels
         self._identity = identity
         self._policy = policy or CloudPolicy()
         self._allowance = allowance
@@ -120,6 +141,11 @@ class CloudSession:
         self._detecting: set[FrameId] = set()  # only if the edge wants boxes
         self._in_doubt: tuple[FrameId, ...] = ()
         self._want_boxes = False
+        self._packs = False  # boxes, for this edge
+        self._gather = 0.0  # seconds
+        self._held: list[FrameResult] = []
+        self._answers = False  # AuxiliaryRequest
+        self._wants = Wants(self._policy.requests, self._policy.max_layer_bytes)
         self._target: RateTarget | None = None
         self._farewell = Goodbye(GoodbyeCode.DONE)
         self._deadline: float | None = None  # of the hello, an ack held back, or the parting
@@ -134,14 +160,21 @@ class CloudSession:
         """Layers that came in and are neither stored nor refused yet."""
         return len(self._window)
 
+    @property
+    def strays(self) -> int:
+        """Replies that came for what nobody waited for."""
+        return self._wants.strays
+
     def on(self, event: CloudEvent, now: float) -> tuple[CloudAction, ...]:
-        """Take one event, return what to do about it, in order; nothing once it is CLOSED.
+        """Take one event, return what to do about it, in order.
+
+        Once it is CLOSED that is nothing, but for Wanted, which is always concluded.
 
         Raises LocalProtocolError for a second Connected.
         """
         self._now = now
         self._out = []
-        if self.state is CloudState.CLOSED:
+        if self.state is CloudState.CLOSED and not isinstance(event, Wanted):
             return ()
         match event:
             case Received(message):
@@ -158,6 +191,8 @@ class CloudSession:
                 self._leave()
             case Tick():
                 self._tick()
+            case Wanted():
+                self._wanted(event)
             case TargetChosen(target):
                 self._target = target
                 self._send_target()
@@ -180,7 +215,7 @@ class CloudSession:
         """The first moment at which something is due."""
         times = [self._deadline]
         if self.state is CloudState.LIVE:
-            times += [self._old_at, self._grant_at]
+            times += [self._old_at, self._grant_at, self._wants.next]
         return min((at for at in times if at is not None), default=None)
 
     # -- hello
@@ -202,6 +237,10 @@ class CloudSession:
                     self._hello(message)
                 case Layers() if self.state is CloudState.LIVE:
                     self._layers(message)
+                case AuxiliaryReply() if self.state in (CloudState.LIVE, CloudState.PARTING):
+                    self._replied(message)
+                case Telemetry() if self.state in (CloudState.LIVE, CloudState.PARTING):
+                    self._out.append(Record(message))
                 case Layers() if self.state is CloudState.PARTING:
                     pass  # was under way when we began to part; never acked, so it comes again
                 case _:
@@ -219,6 +258,9 @@ class CloudSession:
             return
         self.camera, self.boot = hello.camera, hello.boot
         self._want_boxes = hello.want_boxes
+        self._answers = hello.auxiliary
+        self._gather = min(max(hello.gather, 0.0), GATHER_S)
+        self._packs = hello.packed_boxes and bool(self._labels)
         self._in_doubt = in_doubt
         self._deadline = None
         self.state = CloudState.LOOKING
@@ -247,7 +289,8 @@ class CloudSession:
         settled = compress((f for f in self._in_doubt if f in stored), self.boot)
         limit = self._policy.max_layer_bytes
         self._grant()
-        self._send(Welcome(self._session, settled, self._window.granted, limit))
+        labels = self._labels if self._packs else ()
+        self._send(Welcome(self._session, settled, self._window.granted, limit, labels))
         self._send_target()
 
     def _send_target(self) -> None:
@@ -275,7 +318,8 @@ class CloudSession:
             self._out.append(Store(tuple(batch)))
             if self._want_boxes:
                 self._detecting.update(layer.frame for layer in batch)
-        self._report(*refused)
+        if refused or not self._gather:
+            self._report(*refused)
 
     def _layer(self, entry: LayerEntry) -> Layer:
         """Check one entry and count it in."""
@@ -301,12 +345,21 @@ class CloudSession:
 
     def _stored(self, frames: tuple[FrameId, ...]) -> None:
         self._storing.difference_update(frames)
-        if self.state is CloudState.LIVE and self._detecting and self._policy.ack_delay > 0:
-            if self._deadline is None:  # one message with ack and boxes costs half of two
-                self._deadline = self._now + self._policy.ack_delay
+        # One message with ack and boxes costs half of two.
+        delay = max(self._policy.ack_delay if self._detecting else 0.0, self._gather)
+        if self._may_wait(delay):
             return
         self._report()
         self._maybe_leave()
+
+    def _may_wait(self, delay: float) -> bool:
+        """Whether what there is to say may; then it is said within `delay`."""
+        is_short = self._window.room < self._policy.window // 4  # of credit, or soon will be
+        if self.state is not CloudState.LIVE or delay <= 0 or (self._gather and is_short):
+            return False
+        if self._deadline is None:
+            self._deadline = self._now + delay
+        return len(self._held) < HELD_LIMIT
 
     def _detected(self, event: Detected) -> None:
         if event.frame not in self._detecting and not event.reason:
@@ -314,12 +367,30 @@ class CloudSession:
         self._detecting.discard(event.frame)
         boot = "" if event.frame.boot == self.boot else event.frame.boot
         seq = event.frame.seq
-        seen = event.boxes, event.presences
-        self._report(FrameResult(boot, seq, Outcome.STORED, event.reason, *seen))
+        result = FrameResult(boot, seq, Outcome.STORED, event.reason, *self._seen(event))
+        if self._gather and not event.reason:  # a reason is to mend something: it does not wait
+            self._held.append(result)
+            if self._may_wait(self._gather):
+                return
+            self._report()
+        else:
+            self._report(result)
         self._maybe_leave()
 
+    def _seen(
+        self, event: Detected
+    ) -> tuple[tuple[Box, ...] | None, tuple[Presence, ...], bytes | None]:
+        """As a FrameResult has it."""
+        if self._packs and event.boxes is not None:
+            packed = pack(event.boxes, event.presences, self._labels)
+            if packed is not None:
+                return None, (), packed
+        return event.boxes, event.presences, None
+
     def _report(self, *results: FrameResult) -> None:
-        """Settle what is done at the head of the line; say so, together with `results`."""
+        """Settle what is done at the head of the line; say so, with what was held and `results`."""
+        results = (*self._held, *results)
+        self._held.clear()
         if self.state is CloudState.LIVE:
             self._deadline = None  # no ack is held back any longer
         done = 0
@@ -344,6 +415,24 @@ class CloudSession:
             self._grant_at = self._allowance.ready_at(self._now)
         return had_none and self._window.room > 0
 
+    # -- auxiliary layers
+
+    def _wanted(self, event: Wanted) -> None:
+        if self.state is not CloudState.LIVE:
+            offline = CameraOffline(f"this camera's session is {self.state.name.lower()}")
+            self._out.append(Conclude(event.ticket, offline))
+        elif not self._answers:
+            unsupported = AuxiliaryUnsupported("this camera's software knows no auxiliary layers")
+            self._out.append(Conclude(event.ticket, unsupported))
+        else:
+            asked = self._wants.wanted(event, self.boot, self._now)
+            self._out.append(asked if isinstance(asked, Conclude) else Send(asked))
+
+    def _replied(self, reply: AuxiliaryReply) -> None:
+        conclude = self._wants.replied(reply)
+        if conclude is not None:
+            self._out.append(conclude)
+
     # -- the end
 
     def _goodbye(self, message: Goodbye) -> None:
@@ -359,6 +448,7 @@ class CloudSession:
             return
         if self.state is CloudState.LIVE:
             self._report()
+            self._out += self._wants.offline("the session ends")
             self.state = CloudState.PARTING
             self._deadline = self._now + self._policy.part_timeout
         self._farewell = farewell
@@ -380,10 +470,11 @@ class CloudSession:
             self._end(Goodbye(GoodbyeCode.TIMEOUT, "no hello"))
 
     def _tick_live(self) -> None:
+        self._out += self._wants.late(self._now)
         if self._old_at is not None and self._now >= self._old_at:
             self._part(Goodbye(GoodbyeCode.RENEW, "this stream has been open for long"))
-        else:  # an ack that waited for boxes, a camera that waits for credit
-            self._report()
+        elif any(at is not None and self._now >= at for at in (self._deadline, self._grant_at)):
+            self._report()  # an ack that waited for boxes, a camera that waits for credit
 
     def _end(self, farewell: Goodbye) -> None:
         self._send(farewell)
@@ -394,6 +485,7 @@ class CloudSession:
         self._out.append(Close(code, reason))
 
     def _leave(self) -> None:
+        self._out += self._wants.offline("the camera's connection is gone")
         self.state = CloudState.CLOSED
         self._deadline = None
         if self._allowance is not None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import islice
 
 from common.errors import LocalProtocolError, RemoteProtocolError
 from common.events import (
     ArmTimer,
+    AuxiliaryFound,
+    AuxiliaryRequest,
     Close,
     Connect,
     Connected,
@@ -22,15 +24,18 @@ from common.events import (
     Fetched,
     Finish,
     FrameCoded,
+    FrameResult,
     Goodbye,
     GoodbyeCode,
     Hello,
     LayerEntry,
     Layers,
+    Measured,
     Outcome,
     RateTarget,
     Received,
     Released,
+    ReplyReleased,
     Results,
     Send,
     SourceEnded,
@@ -43,12 +48,16 @@ from common.events import (
     Verdict,
     Welcome,
 )
+from common.packed import unpack
 from common.ranges import compress, expand
-from common.types import FrameId, Layer
+from common.session_auxiliary import PIECE_BYTES, Replies
+from common.types import Box, FrameId, Layer, Presence
 from common.window import CreditWindow
 
 FETCH_LIMIT = 64  # layers that the edge holds in memory, and names in Hello
 MESSAGE_BYTES = 64 * 1024  # a message holds one layer of any size, or several up to this
+LABELS = 1024  # class names in a Welcome
+LABEL = 64  # characters of one
 RETRY_AFTER_LIMIT = 86_400.0  # seconds; a server cannot send an edge away for ever
 
 
@@ -84,6 +93,7 @@ class EdgeSession:
     """The edge's side, for the life of the process (one boot): it outlives its connections.
 
     random  a number 0 <= r < 1 at each call; spreads the reconnects of many edges
+    gather  seconds for which the server may gather acks and boxes, 0..10
     paced   layers go only when Released says so, not as soon as credit allows
     """
 
@@ -96,6 +106,7 @@ class EdgeSession:
         random: Callable[[], float],
         want_boxes: bool = False,
         software: str = "",
+        gather: float = 0.0,
         paced: bool = False,
         policy: EdgePolicy | None = None,
     ) -> None:
@@ -103,13 +114,22 @@ class EdgeSession:
         self.camera = camera
         self.boot = boot
         self.state = EdgeState.NEW
-        self._hello = Hello(camera, boot, model_id, (), want_boxes, software)
+        self._hello = Hello(
+            *(camera, boot, model_id),
+            want_boxes=want_boxes,
+            software=software,
+            packed_boxes=True,
+            auxiliary=True,
+            gather=gather,
+        )
         self._random = random
         self._paced = paced
         self._released = 0  # of the ready layers, if paced
         self._policy = policy or EdgePolicy()
         self._window = CreditWindow()
         self._max_layer_bytes = 0
+        self._replies = Replies()
+        self._labels: tuple[str, ...] = ()  # that the server packs boxes with
         self._ready: deque[Layer] = deque()  # to be sent next
         self._behind = True  # the spool holds layers that are neither under way nor ready
         self._fetch: Fetch | None = None  # the one under way
@@ -134,6 +154,10 @@ class EdgeSession:
         if self.state is not EdgeState.LIVE:
             return ()
         return tuple(len(layer.data) for layer in islice(self._ready, max(self._window.room, 0)))
+
+    def reply(self, now: float) -> tuple[int, bool] | None:
+        """Bytes of auxiliary layers that wait to go, and whether they go before machine layers."""
+        return self._replies.waiting(now) if self.state is EdgeState.LIVE else None
 
     def on(self, event: EdgeEvent, now: float) -> tuple[EdgeAction, ...]:
         """Take one event, return what to do about it, in order.
@@ -161,6 +185,14 @@ class EdgeSession:
                 self._released = layers
                 self._pump()
                 self._released = 0
+            case AuxiliaryFound():
+                self._replies.found(event, self._max_layer_bytes, now)
+                self._reply_all()
+            case ReplyReleased(most):
+                self._reply(most)
+            case Measured(telemetry):
+                if self.state is EdgeState.LIVE:
+                    self._send(telemetry)
             case SourceEnded():
                 self._ending = True
                 self._pump()
@@ -185,21 +217,18 @@ class EdgeSession:
 
     def _greet(self) -> None:
         self.state = EdgeState.GREETING
-        hello = self._hello
         in_doubt = compress((layer.frame for layer in self._ready), self.boot)
-        self._send(
-            Hello(
-                *(hello.camera, hello.boot, hello.model_id),
-                *(in_doubt, hello.want_boxes, hello.software),
-            )
-        )
+        self._send(replace(self._hello, in_doubt=in_doubt))
 
     def _welcome(self, message: Welcome) -> None:
         if message.max_layer_bytes < 1:  # believing it would refuse, and lose, the whole spool
             raise RemoteProtocolError("the server takes no layer of any size")
+        if len(message.labels) > LABELS or not all(0 < len(n) <= LABEL for n in message.labels):
+            raise RemoteProtocolError("the server's labels are no class names, or too many")
         settled = set(expand(message.settled, self.camera, self.boot, FETCH_LIMIT))
         self._window = CreditWindow(message.credits)
         self._max_layer_bytes = message.max_layer_bytes
+        self._labels = message.labels
         self.state = EdgeState.LIVE
         self._deadline = None
         stored = tuple(layer.frame for layer in self._ready if layer.frame in settled)
@@ -228,6 +257,7 @@ class EdgeSession:
         self.state = EdgeState.OFFLINE
         self._window = CreditWindow()
         self._ready.clear()
+        self._replies.forget()
         self._fetch = None
         self._behind = True
         self._deadline = None
@@ -328,6 +358,24 @@ class EdgeSession:
         self._out.append(Deliver(Verdict(layer.frame, Outcome.REFUSED, reason)))
         self._out.append(Unspool((layer.frame,)))
 
+    # -- auxiliary layers
+
+    def _asked(self, message: AuxiliaryRequest) -> None:
+        find = self._replies.asked(message, self.camera, self.boot, self._now)
+        if find is not None:
+            self._out.append(find)
+        self._reply_all()
+
+    def _reply_all(self) -> None:
+        while not self._paced and self._reply(PIECE_BYTES):
+            pass
+
+    def _reply(self, most: int) -> bool:
+        piece = self._replies.piece(most, self._now) if self.state is EdgeState.LIVE else None
+        if piece is not None:
+            self._send(piece)
+        return piece is not None
+
     # -- the server's messages
 
     def _received(self, message: ToEdge) -> None:
@@ -344,6 +392,8 @@ class EdgeSession:
                     self._results(message)
                 case RateTarget() if welcomed:
                     self._out.append(Deliver(message))
+                case AuxiliaryRequest() if welcomed:
+                    self._asked(message)
                 case _:
                     name = type(message).__name__
                     raise RemoteProtocolError(f"{name} has no place in {self.state.name}")
@@ -355,7 +405,7 @@ class EdgeSession:
         self._window.grant(message.credits)
         for result in message.frames:
             frame = FrameId(self.camera, result.boot or self.boot, result.seq)
-            seen = result.boxes, result.presences
+            seen = self._seen(result)
             self._out.append(Deliver(Verdict(frame, result.outcome, result.reason, *seen)))
         if settled:
             self._out.append(Unspool(settled))
@@ -364,6 +414,11 @@ class EdgeSession:
                 patience = self._now + self._policy.ack_timeout
                 self._deadline = patience if self._window else None
         self._pump()
+
+    def _seen(self, result: FrameResult) -> tuple[tuple[Box, ...] | None, tuple[Presence, ...]]:
+        if result.packed is None:
+            return result.boxes, result.presences
+        return unpack(result.packed, self._labels)
 
     def _goodbye(self, message: Goodbye) -> None:
         self._out.append(Close(message.code, message.reason))
