@@ -153,6 +153,29 @@ def reference(
             )
 
 
+@app.command()
+def ablation(
+    images: Annotated[Path, typer.Option(help="Folder of pictures to measure on.")],
+    pictures: Annotated[list[Path], typer.Option(help="Folder of training pictures; repeatable.")],
+    run: Annotated[Path, typer.Option(help="Folder of the machine run below.")] = Path(
+        "runs/machine"
+    ),
+    out: Out = Path("docs/results"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    most: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
+) -> None:
+    """The auxiliary codec with and without the machine layer below it."""
+    from bench.ablation import WAYS
+    from bench.ablation import ablation as measure
+
+    figures = measure(images, pictures, run, out, weights, most=most)
+    for p in figures["points"]:
+        said = [f"{way} {p[way]['bytes']:8.0f} B {p[way]['psnr']:.2f} dB" for way in WAYS]
+        typer.echo(f"quality {p['quality']:<4} {'   '.join(said)}")
+    percent = figures["together_against_apart_percent"]
+    typer.echo(f"together against apart, bytes at equal PSNR: {percent} %")
+
+
 @app.command(name="contact-sheet")
 def contact_sheet(
     picture: Annotated[list[Path], typer.Option(help="Picture; repeatable.")],
@@ -268,7 +291,7 @@ def link(
     weights: Weights = DEFAULT_WEIGHTS,
     seconds: Annotated[
         float, typer.Option(min=5, help="Length of each trace; below 60 s for a quick look.")
-    ] = 180.0,
+    ] = 60.0,
     only: Annotated[
         list[str] | None, typer.Option(help="Only traces whose name contains this; repeatable.")
     ] = None,
@@ -278,8 +301,9 @@ def link(
 
     for t in measure(source, out, weights, seconds, only or [])["traces"]:
         typer.echo(
-            f"{t['trace']:<32} {t['wire_bit_s']:7d} bit/s  {t['fps']:.2f} fps"
-            f"  quality {t['quality']}  p50 {t['latency_ms']['p50']} ms  {t['ledger']}"
+            f"{t['trace']:<50} {t['wire_bit_s']:7d} bit/s  {t['fps']:.2f} fps"
+            f" (steady {t['steady_fps']:.2f})  quality {t['quality']}"
+            f"  p50 {t['latency_ms']['p50']} ms  {t['ledger']}"
         )
 
 

@@ -137,18 +137,18 @@ class Ours:
         self.decoder = HumanDecoder.load(weights / HUMAN, "cpu")
 
     def machine(self, pixels: Pixels, quality: int = MACHINE_QUALITY) -> Coded:
-        encoder = Encoder(self._edge, threads=1, side=_side(pixels))
+        encoder = Encoder(self._edge, threads=1, side=own_side(pixels))
         analysis = encoder.analyse(Picture.whole(pixels))
         return encoder.coded(analysis, Plan(quality, quality, None))
 
     def auxiliary(self, pixels: Pixels, base: Coded, quality: int) -> bytes:
-        encoder = AuxiliaryEncoder.load(self._weights, side=_side(pixels))
+        encoder = AuxiliaryEncoder.load(self._weights, side=own_side(pixels))
         if encoder is None:
             raise ModelMismatch(f"{self._weights}: no auxiliary tables")
         return encoder.encode(pixels, base, quality)
 
 
-def _side(pixels: Pixels) -> int:
+def own_side(pixels: Pixels) -> int:
     """The picture's own size."""
     return -(-max(pixels.shape[:2]) // SIDE_STEP_PX) * SIDE_STEP_PX
 

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench import ablation
 from bench import rate_quality as bench
 from bench.contact_sheet import contact_sheet
 from bench.decode import decode
 from bench.quality_plot import plot
 from bench.realism import distance, patches
+from common.blocks import analyse
 from tests.human import made, tiny_human
 from tests.weights import tiny_weights
+from train.auxiliary import Sight
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,9 @@ def test_the_figures_are_of_the_files(
 class Here:
     """What a pool does, without one."""
 
-    def __init__(self, jobs: int, context: object, begin: object, arguments: tuple[object, ...]) -> None:
+    def __init__(
+        self, jobs: int, context: object, begin: object, arguments: tuple[object, ...]
+    ) -> None:
         bench._ours.clear()
         begin(*arguments)  # type: ignore[operator]
 
@@ -127,3 +132,22 @@ def test_decoding_is_timed(weights: Path, pictures: Path, tmp_path: Path) -> Non
     figures = decode(next(pictures.iterdir()), tmp_path, weights, repeats=1)
     assert {p["steps"] for p in figures["points"]} == {0, 1, 4, 8}
     assert all(p["seconds"] > 0 and p["peak_mb"] > 50 for p in figures["points"])
+
+
+def test_the_base_is_measured_with_and_without(
+    weights: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation, "QUALITIES", (40, 160))
+    monkeypatch.setattr(ablation, "sights", lambda *_: drawn_sights())
+    figures = ablation.ablation(pictures, [pictures], tmp_path, tmp_path, weights, most=1)
+    for point in figures["points"]:
+        assert point["together"]["bytes"] > 0
+        assert point["apart"]["psnr"] > 5
+    assert json.loads((tmp_path / "ablation.json").read_text())["images"] == 1
+
+
+def drawn_sights() -> list[Sight]:
+    """Of made pictures: what a machine run, which takes minutes, would have been asked for."""
+    rng = np.random.default_rng(4)
+    base = np.ones((6, 8, 2), np.int32)
+    return [Sight(analyse(made(rng)), base, int(q)) for q in rng.integers(0, 256, 4)]
