@@ -24,6 +24,8 @@ from typing import Any
 from bench.processes import ROOT, camera_command, make_token, read_summary, serving
 from bench.proxy import SAMPLE_S, Proxy
 from bench.report import write_report
+from cloud.folder import data_files
+from cloud.store_sqlite import SqliteFrameStore
 from edge.budget import parse_budget
 
 _GRACE_S = 30.0  # for the camera to drain and end
@@ -52,9 +54,36 @@ def _fast(_: float) -> float:
 
 
 TRACES = (
-    Trace("10 kbit/s, each frame at once", _fast, budget="10 kbit/s"),
-    Trace("5 kbit/s, one message a second", _fast, budget="5 kbit/s", options=("--coalesce", "1")),
-    Trace("2 kbit/s, gathered for 5 s", _fast, budget="2 kbit/s", options=("--coalesce", "5")),
+    Trace(
+        "10 kbit/s, at once, boxes too",
+        _fast,
+        budget="10 kbit/s",
+        options=("--gather", "5"),
+    ),
+    Trace(
+        "10 kbit/s, at once, boxes only in the cloud",
+        _fast,
+        budget="10 kbit/s",
+        options=("--gather", "5", "--no-boxes"),
+    ),
+    Trace(
+        "5 kbit/s, by the second, boxes only in the cloud",
+        _fast,
+        budget="5 kbit/s",
+        options=("--coalesce", "1", "--gather", "5", "--no-boxes"),
+    ),
+    Trace(
+        "5 kbit/s, by the second, boxes too",
+        _fast,
+        budget="5 kbit/s",
+        options=("--coalesce", "1", "--gather", "5"),
+    ),
+    Trace(
+        "2 kbit/s, gathered for 5 s",
+        _fast,
+        budget="2 kbit/s",
+        options=("--coalesce", "5", "--gather", "5"),
+    ),
     Trace(
         "step",
         lambda at: 12e3 if 1 / 3 <= at < 2 / 3 else 64e3,
@@ -88,7 +117,8 @@ def link(source: str, out: Path, weights: Path, seconds: float, only: list[str])
     for trace in chosen:
         with tempfile.TemporaryDirectory(prefix="glimpse-link-") as folder:
             proxy, summary = _run(trace, Path(folder), source, weights, seconds)
-        results.append(_result(trace, proxy, summary, seconds))
+            steady = _steady_fps(Path(folder), seconds)
+        results.append(_result(trace, proxy, summary, seconds) | {"steady_fps": steady})
         histories.append(proxy.history)
     report: dict[str, Any] = {"source": Path(source).name, "seconds": seconds, "traces": results}
     write_report(out / "link.json", report)
@@ -148,6 +178,17 @@ def _result(trace: Trace, proxy: Proxy, summary: dict[str, Any], seconds: float)
         "latency_ms": summary["capture_to_boxes_ms"],
         "ledger": {name: summary[name] for name in ledger},
     }
+
+
+def _steady_fps(data: Path, seconds: float) -> float:
+    """Stored frames a second, by capture, after the first third: connecting is paid for by then."""
+    store = SqliteFrameStore(data_files(data)[0])
+    try:
+        captured = [stored.captured_at for stored in store.frames(limit=1_000_000)]
+    finally:
+        store.close()
+    since = min(captured, default=0.0) + seconds / 3
+    return round(sum(at >= since for at in captured) / (seconds * 2 / 3), 3)
 
 
 def _at(history: list[tuple[float, int, int]], moment: float, column: int) -> int:

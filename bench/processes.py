@@ -35,14 +35,17 @@ def make_token(data: Path, role: str, name: str) -> Path:
 
 
 @contextmanager
-def serving(data: Path, env: Mapping[str, str] | None = None, web: str = "") -> Iterator[str]:
+def serving(
+    data: Path, env: Mapping[str, str] | None = None, web: str = "", metrics: str = ""
+) -> Iterator[str]:
     """A server process; yields its address when it serves. Raises SystemExit if it does not.
 
-    web  HOST:PORT of its viewer page; '': none
+    web      HOST:PORT of its viewer page; '': none
+    metrics  HOST:PORT of /metrics; '': none
     """
     address = f"127.0.0.1:{free_port()}"
-    command = [*CLOUD, "serve", "--listen", address, "--metrics-listen", "", "--data", str(data)]
-    command += ["--web-listen", web]
+    command = [*CLOUD, "serve", "--listen", address, "--data", str(data)]
+    command += ["--metrics-listen", metrics, "--web-listen", web]
     log = data / "server.log"
     own = {**os.environ, **(env or {})}
     with log.open("w") as f, subprocess.Popen(command, cwd=ROOT, stderr=f, env=own) as process:

@@ -24,6 +24,12 @@ class _Connection:
     camera: socket.socket
     seen: WireBytes = field(default_factory=lambda: WireBytes(0, 0))
 
+    def end(self) -> None:
+        """Tells the camera: our own socket keeps the connection open else."""
+        with suppress(OSError):
+            self.seen = count(self.camera) or self.seen  # it cannot be asked afterwards
+            self.camera.shutdown(socket.SHUT_RDWR)
+
 
 class Proxy:
     """Lets connections through to `server`, each way for itself.
@@ -60,6 +66,11 @@ class Proxy:
             connection.camera.close()
         self._connections.clear()
 
+    def cut(self) -> None:
+        """Ends every connection; new ones are let through as the rate has it."""
+        for pump in self._pumps:
+            pump.cancel()
+
     async def sample(self) -> None:
         """Keeps the history; runs until it is cancelled."""
         while True:
@@ -70,12 +81,19 @@ class Proxy:
         self._began = self._began or asyncio.get_running_loop().time()
         # A socket of its own for the same connection: it can be asked until the very end.
         camera: socket.socket = writer.get_extra_info("socket")
-        self._connections.append(_Connection(socket.fromfd(camera.fileno(), camera.family, 1)))
-        there = await asyncio.open_connection(self._host, self._port, limit=_CHUNK)
+        connection = _Connection(socket.fromfd(camera.fileno(), camera.family, 1))
+        self._connections.append(connection)
+        try:
+            there = await asyncio.open_connection(self._host, self._port, limit=_CHUNK)
+        except OSError:  # the server is away
+            writer.close()
+            connection.end()
+            return
         for source, target in ((reader, there[1]), (there[0], writer)):
             pump = asyncio.create_task(self._pump(source, target))
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
+            pump.add_done_callback(lambda _: connection.end())
 
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         """One direction of one connection: bytes leave at the rate, arrive after the delay."""
@@ -112,6 +130,7 @@ class Proxy:
                 await asyncio.sleep(max(due - self._now, 0.0))
                 if not data:
                     target.close()
+                    await target.wait_closed()
                     return
                 target.write(data)
                 await target.drain()
@@ -124,7 +143,8 @@ class Proxy:
 
     def _look(self) -> None:
         for connection in self._connections:
-            connection.seen = count(connection.camera) or connection.seen
+            with suppress(OSError):  # it was reset: what was seen last will do
+                connection.seen = count(connection.camera) or connection.seen
         up = sum(connection.seen.received for connection in self._connections)
         down = sum(connection.seen.sent for connection in self._connections)
         self.history.append((self._now, up, down))

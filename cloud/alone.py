@@ -25,11 +25,15 @@ class Alone:
         """
         if not stored.is_inter:
             return stored.data
+        return self._codec.alone(self.coded(stored))
+
+    def coded(self, stored: StoredFrame) -> Coded:
+        """What is in the frame's layer. Raises NotStored, for an intra layer too."""
         last: Coded | None = None
         try:
             for data in self._store.chain(stored.frame):
                 last = self._codec.decode(data, last)
-            return self._codec.alone(self._codec.decode(stored.data, last))
+            return self._codec.decode(stored.data, last)
         except (CorruptStream, ModelMismatch) as error:
             raise NotStored(
                 f"{stored.frame} is stored, its layer is out of reach: {error}"

@@ -2,6 +2,7 @@
 
     {"at": "2026-03-01T12:00:00.123+00:00", "who": "viewer alice", "from": "192.0.2.7",
      "call": "GetFrame", "frame": "gate/b1/17", "bytes": 361}
+    {... "call": "Reconstruct", ..., "steps": 4, "auxiliary": "fetch", "why": "case 12/26"}
 
 Boxes and lists are not in it: they are what the service is for. The file is opened anew for each
 line, so that it can be rotated by renaming; rotating it is the operator's.
@@ -36,8 +37,16 @@ class Audit:
         except OSError as error:
             raise BadSettings(f"audit: {path}: {error.strerror}") from error
 
-    def read(self, who: Identity, address: str, call: str, frame: FrameId, size: int) -> None:
-        """To be called before the bytes are handed out.
+    def read(
+        self,
+        who: Identity,
+        address: str,
+        call: str,
+        frame: FrameId | str,
+        size: int,
+        **more: str | int | float,
+    ) -> None:
+        """To be called before the bytes are handed out. more: how, and why.
 
         Raises StoreFull if the line cannot be written: nobody looks unseen.
         """
@@ -48,6 +57,7 @@ class Audit:
             "call": call,
             "frame": str(frame),
             "bytes": size,
+            **more,
         }
         log.info("audit", **entry)
         try:

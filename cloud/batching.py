@@ -55,6 +55,7 @@ class BatchingDetector:
         self._detector, self._chains, self._metrics = detector, chains, metrics
         self._window_s, self._most = window_s, most
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(queue_size)
+        metrics.detect_queue.set_function(self._queue.qsize)
         self._turn = asyncio.Lock()  # a queue that was full lets late ones in first
 
     async def submit(self, layer: Layer) -> Detection:

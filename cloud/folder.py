@@ -1,10 +1,12 @@
-"""What lies where in the server's data folder; light to import, for commands that only look."""
+"""What lies where on the server's disk; light to import, for commands that only look."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from cloud.certificates import CertificateFiles
+
+DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def data_files(data: Path) -> tuple[Path, Path, CertificateFiles]:

@@ -12,6 +12,7 @@ process hold is bounded, whatever that camera does.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import secrets
 import time
@@ -25,15 +26,17 @@ from cloud.identity import Identities
 from cloud.intake import Intake
 from cloud.metrics import Metrics
 from cloud.status import errors_as_status
+from cloud.telemetry import Told
 from cloud.wire import from_request, to_response
 from common.allowance import Allowance
-from common.errors import LimitReached, RemoteProtocolError
+from common.errors import AuxiliaryError, CameraOffline, LimitReached, RemoteProtocolError
 from common.events import (
     Admit,
     ArmTimer,
     Close,
     CloudAction,
     CloudEvent,
+    Conclude,
     Connected,
     Disconnected,
     Draining,
@@ -41,14 +44,18 @@ from common.events import (
     Lookup,
     Outcome,
     Received,
+    Record,
     Results,
     Send,
     Store,
     Superseded,
     Tick,
     ToEdge,
+    Wanted,
 )
 from common.session import CloudPolicy, CloudSession
+from common.shorthand import Shorthand
+from common.types import FrameId
 from glimpse.v1 import ingest_pb2, ingest_pb2_grpc
 
 log = structlog.get_logger()
@@ -83,6 +90,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         limits: Limits,
     ) -> None:
         self.intake, self.metrics, self.policy, self.limits = intake, metrics, policy, limits
+        self.told = Told(metrics)
         self.speaking: dict[str, _Stream] = {}
         self.streams: set[_Stream] = set()
         self.draining = False
@@ -128,6 +136,8 @@ class _Stream:
         self._name = secrets.token_hex(4)
         self._events: asyncio.Queue[CloudEvent] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()  # stores and detections under way
+        self._asked: dict[int, asyncio.Future[bytes]] = {}
+        self._tickets = itertools.count(1)
         self._is_over = False
         self._taken = asyncio.Event()  # the last message that was read has been dealt with
         self._ended = "the connection is gone"
@@ -137,6 +147,7 @@ class _Stream:
             self._name,
             service.intake.model_id,
             inspect=service.intake.inspect,
+            labels=service.intake.labels,
             identity=identity,
             allowance=service.allowance(identity),
             policy=_jittered(service.policy),
@@ -144,6 +155,18 @@ class _Stream:
 
     def give(self, event: CloudEvent) -> None:
         self._events.put_nowait(event)
+
+    async def ask(self, frame: FrameId, quality: int, patience_s: float) -> bytes:
+        """The auxiliary layer of a frame, from the camera. Raises AuxiliaryError."""
+        if self._is_over:
+            raise CameraOffline("the camera's connection is gone")
+        ticket = next(self._tickets)
+        self._asked[ticket] = asyncio.get_running_loop().create_future()
+        self.give(Wanted(ticket, frame, quality, patience_s))
+        try:
+            return await self._asked[ticket]
+        finally:
+            del self._asked[ticket]
 
     async def run(self) -> None:
         """Returns at the stream's end. Raises RemoteProtocolError for what is no message at all."""
@@ -162,6 +185,9 @@ class _Stream:
             self._taken.set()
             if self._timer:
                 self._timer.cancel()
+            for ticket in self._asked:
+                self._conclude(ticket, CameraOffline("the camera's connection is gone"))
+            self._service.metrics.auxiliary_strays.inc(self._session.strays)
             self._service.streams.discard(self)
             if self._service.speaking.get(self._session.camera) is self:
                 del self._service.speaking[self._session.camera]
@@ -170,12 +196,13 @@ class _Stream:
             raise self._fault
 
     async def _read(self) -> None:
+        shorthand = Shorthand()
         try:
             while (
                 isinstance(request := await self._context.read(), ingest_pb2.StreamRequest)
                 and not self._is_over
             ):
-                message = from_request(request)
+                message = from_request(request, shorthand)
                 if message is not None:
                     self._taken.clear()
                     self.give(Received(message))
@@ -212,10 +239,23 @@ class _Stream:
                 self.give(LookedUp(await self._service.intake.held(frames)))
             case Admit(camera, boot):
                 self._admit(camera, boot)
+            case Record(telemetry):
+                self._service.told.record(self._session.camera, self._session.boot, telemetry)
+            case Conclude(ticket, result):
+                self._conclude(ticket, result)
             case ArmTimer(at):
                 self._arm(at)
             case Close(code, reason):
                 self._ended = f"{code.name.lower().replace('_', ' ')}: {reason}".rstrip(": ")
+
+    def _conclude(self, ticket: int, result: bytes | AuxiliaryError) -> None:
+        waiting = self._asked.get(ticket)
+        if waiting is None or waiting.done():  # who asked has left
+            return
+        if isinstance(result, AuxiliaryError):
+            waiting.set_exception(result)
+        else:
+            waiting.set_result(result)
 
     def _admit(self, camera: str, boot: str) -> None:
         log.info("camera connected", camera=camera, boot=boot, session=self._name)

@@ -18,7 +18,7 @@ from cloud.bus import Bus
 from cloud.detector import Detection
 from cloud.metrics import Metrics
 from cloud.sightings import UNREADABLE, Sighting
-from cloud.store import Found, FrameStore, Outcome
+from cloud.store import Found, FrameStore, Outcome, is_inter
 from cloud.writer import StoreWriter
 from common.errors import CorruptStream, GlimpseError, ModelMismatch, StoreFull
 from common.events import CloudEvent, Detected, Stored, StoreFailed
@@ -29,6 +29,8 @@ log = structlog.get_logger()
 Storing = asyncio.Task[tuple[Outcome, ...]]
 
 _CATCH_UP = 16  # layers that are looked at together after a restart; live ones stand between
+_AGAIN_S = 5.0  # until layers that could not be looked at, or not kept, are tried again
+_AGAIN_MOST_S = 600.0  # doubles so far
 _CATCH_UP_FAILURES = 64  # then it is the detector or the store, not the layers
 
 
@@ -48,6 +50,7 @@ class Intake:
     """Layers on their way.
 
     model_id, model  the detector's, as a number and as a name
+    labels           of its boxes
     inspect          raises CorruptStream or ModelMismatch for a layer that cannot be taken
     """
 
@@ -61,14 +64,17 @@ class Intake:
         *,
         model_id: int,
         model: str,
+        labels: tuple[str, ...],
         inspect: Callable[[bytes], None],
     ) -> None:
         self.model_id = model_id
+        self.labels = labels
         self.inspect = inspect
         self._store, self._writer, self._detector = store, writer, detector
         self._bus, self._metrics, self._model = bus, metrics, model
         self._work: set[asyncio.Task[None]] = set()
         self._in_hand: set[FrameId] = set()
+        self._behind = asyncio.Event()  # stored layers have no boxes, and nobody is at them
 
     async def held(self, frames: Collection[FrameId]) -> frozenset[FrameId]:
         """Which of these frames are stored."""
@@ -91,8 +97,22 @@ class Intake:
             task.add_done_callback(self._work.discard)
         return tasks
 
+    async def run(self) -> None:
+        """Catches up at the start, and whenever something was not kept; works until cancelled."""
+        pause = _AGAIN_S
+        while True:
+            self._behind.clear()
+            try:
+                await self.catch_up()
+            except StoreFull as error:  # of reading: the disk fails
+                log.warning("cannot look for layers without boxes", reason=str(error))
+                self._behind.set()
+            pause = min(2 * pause, _AGAIN_MOST_S) if self._behind.is_set() else _AGAIN_S
+            await self._behind.wait()
+            await asyncio.sleep(pause)
+
     async def catch_up(self) -> None:
-        """Detects what an earlier process stored and did not get to. Each layer is tried once."""
+        """Detects what is stored and has not been looked at. Each layer is tried once."""
         failed: set[FrameId] = set()
         while len(failed) < _CATCH_UP_FAILURES:
             most = _CATCH_UP + len(failed) + len(self._in_hand)
@@ -103,7 +123,7 @@ class Intake:
                 return
             kept = await asyncio.gather(*map(self._look_again, waiting))
             failed |= {layer.frame for layer, ok in zip(waiting, kept, strict=True) if not ok}
-        log.warning("layers stay without boxes until the next start", failed=len(failed))
+        log.warning("layers stay without boxes for now", failed=len(failed))
 
     async def finish(self, patience_s: float) -> None:
         """Waits for what `take` has begun, then cancels the rest."""
@@ -123,9 +143,12 @@ class Intake:
             return
         tell(Stored(tuple(layer.frame for layer in layers)))
         for layer, outcome in zip(layers, outcomes, strict=True):
+            self._metrics.unreadable_layers.labels(layer.frame.camera)  # 0 is a figure too
             self._metrics.layers.labels(layer.frame.camera, outcome.value).inc()
             if outcome is Outcome.STORED:
-                self._metrics.layer_bytes.labels(layer.frame.camera).inc(len(layer.data))
+                kind = "inter" if is_inter(layer.data) else "intra"
+                self._metrics.layer_bytes.labels(layer.frame.camera, kind).inc(len(layer.data))
+                self._metrics.last_layer.labels(layer.frame.camera).set_to_current_time()
 
     async def _follow(
         self, layer: Layer, index: int, stored: Storing, tell: Callable[[CloudEvent], None]
@@ -144,6 +167,7 @@ class Intake:
             if look.detection is not None:
                 delay = max(0.0, time.time() - layer.captured_at)
                 self._metrics.capture_to_boxes.observe(delay)
+                self._metrics.camera_delay.labels(layer.frame.camera).observe(delay)
                 self._bus.publish(_sighting(layer, look.detection))
             await self._keep(layer, look)
         finally:
@@ -161,8 +185,9 @@ class Intake:
             return Look(None, str(error), is_final=False)
 
     async def _keep(self, layer: Layer, look: Look) -> bool:
-        """What was seen into the store; False if it is not there, and to be found again one day."""
+        """What was seen into the store; False if it is not there, and to be found again."""
         if not look.is_final:
+            self._behind.set()
             return False
         if look.detection is not None:
             seen = look.detection
@@ -174,6 +199,7 @@ class Intake:
             await self._writer.put_boxes(found)
         except StoreFull as error:
             log.warning("boxes not kept", frame=str(layer.frame), reason=str(error))
+            self._behind.set()
             return False
         return True
 

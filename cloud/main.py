@@ -1,4 +1,4 @@
-"""The command line of the server: `glimpse-cloud serve | detect | watch | frames | token | ...`.
+"""The command line of the server: `glimpse-cloud serve | detect | view | watch | frames | ...`.
 
 Exit codes: 0 done; 2 wrong usage or settings; 3 bad input (a layer, a photograph, weights, a frame
 that is not stored); 4 the server was not reached; 5 it does not let us in. A reason goes to
@@ -31,6 +31,7 @@ from common.errors import (
     RemoteProtocolError,
     Unauthenticated,
     Unreachable,
+    WrongBase,
 )
 from common.types import FrameId
 
@@ -56,6 +57,7 @@ EXIT_CODES: dict[type[GlimpseError], int] = {
     BadPicture: 3,
     CorruptStream: 3,
     BrokenChain: 3,
+    WrongBase: 3,
     ModelMismatch: 3,
     NotStored: 3,
     Unreachable: 4,
@@ -93,6 +95,7 @@ def serve(
     """Run the server until SIGTERM or ctrl-C. Every setting is also an environment variable."""
     import structlog
 
+    from cloud.loglines import LogLines
     from cloud.server import serve as run
     from cloud.settings import read_settings
 
@@ -100,9 +103,50 @@ def serve(
         listen=listen, metrics_listen=metrics_listen, web_listen=web_listen, data=data,
         weights=weights, insecure=insecure or None,
     )  # fmt: skip
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    lines = LogLines(sys.stderr)
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(lines))  # type: ignore[arg-type]
     structlog.get_logger().info("settings", **settings.model_dump(mode="json"))
     asyncio.run(run(settings))
+
+
+@app.command()
+def health(
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT on which it listens.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The server's data folder.")] = None,
+    insecure: Annotated[bool, typer.Option(help="It speaks plaintext.")] = False,
+) -> None:
+    """Ask the server of this machine and these settings whether it serves; exit code 4: no."""
+    from cloud.health import check_health
+    from cloud.settings import read_settings
+
+    check_health(read_settings(listen=listen, data=data, insecure=insecure or None))
+    typer.echo("SERVING")
+
+
+@app.command()
+def doctor(
+    data: Annotated[Path | None, typer.Option(help="The server's data folder.")] = None,
+    weights: Weights = None,
+    insecure: Annotated[bool, typer.Option(help="It speaks plaintext.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at what a server needs, beside one that runs or before; exit code 1: something fails.
+
+    Each line is ok, warn or fail, the last two with what to do. Settings are those of `serve`, from
+    the environment.
+    """
+    from cloud.doctor import examine
+    from cloud.settings import read_settings
+    from common.findings import verdict
+
+    found = []
+    for finding in examine(read_settings(data=data, weights=weights, insecure=insecure or None)):
+        typer.echo(json.dumps(finding.as_dict()) if as_json else finding.line())
+        found.append(finding)
+    if not as_json:
+        typer.echo(verdict(found))
+    if any(finding.level == "fail" for finding in found):
+        raise typer.Exit(1)
 
 
 @events_app.command(name="check")
@@ -235,6 +279,50 @@ def detect(
 
 
 @app.command()
+def view(
+    file: Annotated[Path, typer.Argument(help="A machine layer that leans on no other.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="PNG to write.")],
+    auxiliary: Annotated[Path | None, typer.Option(help="Its auxiliary layer.")] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="An earlier still of the same camera; the layer of its frame lies beside it, as "
+            "STEM.glimpse."
+        ),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=0, max=8, help="Diffusion steps; 0: the faithful view.")
+    ] = 0,
+    fidelity: Annotated[
+        float, typer.Option(min=0, max=1, help="How much of the faithful view stays.")
+    ] = 0.5,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Chooses among plausible details.")
+    ] = 0,
+    like: Annotated[
+        Path | None, typer.Option(help="The original: prints how like it the picture is.")
+    ] = None,
+    weights: Weights = None,
+    human: Annotated[
+        Path | None, typer.Option(help="The human decoder's weights [default: WEIGHTS/human].")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+) -> None:
+    """Make a picture for people from layers at hand. Detail beyond 0 steps is no evidence."""
+    from cloud.folder import DEFAULT_WEIGHTS
+    from cloud.reconstruct_values import Wish
+    from cloud.viewing import Files, lines, load_decoder, progress_bar
+
+    files, wish = Files(file, auxiliary, reference, like), Wish(steps, fidelity, seed)
+    with progress_bar(steps) as on_step:
+        decoding = load_decoder(weights or DEFAULT_WEIGHTS, human, device, threads)
+        viewed = decoding.view(files, wish, on_step)
+    out.write_bytes(viewed.png)
+    typer.echo("\n".join(lines(viewed, file, out)))
+
+
+@app.command()
 def watch(
     server: Annotated[str, typer.Option(help="HOST:PORT of the server.")] = "127.0.0.1:50051",
     camera: Annotated[
@@ -340,8 +428,9 @@ def _store(data: Path, *, read_only: bool = False) -> Iterator[SqliteFrameStore]
 @contextlib.contextmanager
 def _looking_here(weights: Path | None, min_score: float) -> Iterator[Callable[[bytes], Looked]]:
     from cloud.detector import LayerDetector
+    from cloud.folder import DEFAULT_WEIGHTS
     from cloud.lines import Looked
-    from cloud.weights import DEFAULT_WEIGHTS, load_weights
+    from cloud.weights import load_weights
 
     detector = LayerDetector(load_weights(weights or DEFAULT_WEIGHTS), min_score=min_score)
 

@@ -6,7 +6,7 @@ number of cameras that have an identity here.
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Summary
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
@@ -26,13 +26,32 @@ class Metrics:
             registry=registry,
         )
         self.layer_bytes = Counter(
-            "glimpse_layer_bytes", "Bytes of stored layers.", ["camera"], registry=registry
+            "glimpse_layer_bytes",
+            "Bytes of layers that were taken in, by kind: intra, inter, auxiliary.",
+            ["camera", "kind"],
+            registry=registry,
+        )
+        self.last_layer = Gauge(
+            "glimpse_last_layer_timestamp_seconds",
+            "When the newest layer of a camera was stored, in unix seconds; after a restart, when "
+            "it was captured, until another one comes.",
+            ["camera"],
+            registry=registry,
         )
         self.capture_to_boxes = Histogram(
             "glimpse_capture_to_boxes_seconds",
             "From the camera's capture time to boxes here; the two clocks may differ.",
             buckets=_SECONDS,
             registry=registry,
+        )
+        self.camera_delay = Summary(
+            "glimpse_camera_delay_seconds",
+            "From a camera's capture time to boxes here, its clock's error included: the mean.",
+            ["camera"],
+            registry=registry,
+        )
+        self.detect_queue = Gauge(
+            "glimpse_detect_queue_layers", "Layers that wait for the detector.", registry=registry
         )
         self.detect_batch_size = Histogram(
             "glimpse_detect_batch_size",
@@ -63,6 +82,83 @@ class Metrics:
             ["camera"],
             registry=registry,
         )
+        self.decode_queue = Gauge(
+            "glimpse_decode_queue_depth", "Pictures that wait for the decoder.", registry=registry
+        )
+        self.decode_seconds = Histogram(
+            "glimpse_decode_seconds",
+            "Of one picture, by phase: wait, load (the decoder into memory), preview, diffuse, "
+            "encode.",
+            ["phase"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.decode_cache = Counter(
+            "glimpse_decode_cache",
+            "Pictures asked for, by whether they had been made before.",
+            ["hit"],
+            registry=registry,
+        )
+        self.decode_failures = Counter(
+            "glimpse_decode_failures",
+            "Pictures that the decoder could not make.",
+            registry=registry,
+        )
+        self.auxiliary_fetches = Counter(
+            "glimpse_auxiliary_fetch",
+            "Auxiliary layers that cameras were asked for, by what came of it: fetched, offline, "
+            "gone, timeout, unsupported, unusable, failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.edge_frames = Counter(
+            "glimpse_edge_frames",
+            "Frames of a camera by its own account: captured, and what became of them: skipped, "
+            "thinned, acked, refused, expired.",
+            ["camera", "outcome"],
+            registry=registry,
+        )
+        self.edge_wire_bytes = Counter(
+            "glimpse_edge_wire_bytes",
+            "Bytes on the wire both ways, headers included, as the camera's kernel counts.",
+            ["camera"],
+            registry=registry,
+        )
+        self.edge_reconnects = Counter(
+            "glimpse_edge_reconnects",
+            "Connections of a camera process after its first.",
+            ["camera"],
+            registry=registry,
+        )
+        self.edge_spool_frames = Gauge(
+            "glimpse_edge_spool_frames",
+            "Layers that waited in the camera's spool when it last told.",
+            ["camera"],
+            registry=registry,
+        )
+        self.edge_spool_oldest = Gauge(
+            "glimpse_edge_spool_oldest_seconds",
+            "Age of the oldest of these.",
+            ["camera"],
+            registry=registry,
+        )
+        self.edge_quality = Gauge(
+            "glimpse_edge_quality",
+            "Mean quality of the camera's layers, 0 to 1.",
+            ["camera"],
+            registry=registry,
+        )
+        self.edge_budget = Gauge(
+            "glimpse_edge_uplink_budget_bytes",
+            "What the camera may spend now, bytes per second; 0: no limit.",
+            ["camera"],
+            registry=registry,
+        )
+        self.auxiliary_strays = Counter(
+            "glimpse_auxiliary_strays",
+            "Pieces of auxiliary layers that came when nobody waited any more.",
+            registry=registry,
+        )
         self.store_failures = Counter(
             "glimpse_store_failures",
             "Commits that failed, for want of room or otherwise; nothing of them was acked.",
@@ -85,6 +181,15 @@ class Metrics:
             "Bytes of the store's file that hold something.",
             registry=registry,
         )
+        self.disk_bytes = Gauge(
+            "glimpse_disk_bytes", "Size of the disk that has the data folder.", registry=registry
+        )
+        self.disk_free_bytes = Gauge(
+            "glimpse_disk_free_bytes",
+            "Of these, what is free for this process.",
+            registry=registry,
+        )
+        self.build = Info("glimpse_build", "Version and model of this server.", registry=registry)
         self.viewers = Gauge(
             "glimpse_viewers", "Watch calls and pages that are open.", registry=registry
         )

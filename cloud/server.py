@@ -13,13 +13,13 @@ import datetime
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_health.v1.health import aio as health  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry, start_http_server
 
 from cloud.addresses import listens_here_only
@@ -27,6 +27,7 @@ from cloud.alone import Alone
 from cloud.archive import ArchiveService
 from cloud.attempts import Attempts
 from cloud.audit import Audit
+from cloud.auxiliary import AuxiliaryFetcher
 from cloud.batching import BatchingDetector
 from cloud.bus import Bus
 from cloud.certificates import make_certificates
@@ -37,26 +38,41 @@ from cloud.events_config import read_events
 from cloud.events_out import EventsOut
 from cloud.expiry import Expiries
 from cloud.folder import data_files
+from cloud.health_service import HealthService
 from cloud.identity import Identities
 from cloud.ingest import IngestService, Limits
 from cloud.intake import Intake
 from cloud.listening import open_ports
 from cloud.logins import Logins
 from cloud.metrics import Metrics
+from cloud.picture_cache import PictureCache
+from cloud.reconstruct import Policy, Reconstructor
+from cloud.reconstruct_auxiliary import AuxiliaryKeeper
+from cloud.reconstruct_load import load_human
+from cloud.reconstruct_values import Decoder
+from cloud.reconstruct_worker import DecoderProcess
+from cloud.reconstruction import ReconstructionService
 from cloud.retention import Retention
 from cloud.settings import CloudSettings
 from cloud.sightings import Sighting
 from cloud.store import FrameStore
 from cloud.store_sqlite import SqliteFrameStore
+from cloud.vitals import export_vitals
 from cloud.web.app import About, make_app
 from cloud.web.live import Live
 from cloud.web.serving import WebServer
 from cloud.web.sessions import Sessions
 from cloud.weights import load_weights
 from cloud.writer import StoreWriter
+from common.codec import MachineCodec
 from common.errors import BadSettings
 from common.session import CloudPolicy
-from glimpse.v1 import archive_pb2_grpc, detection_pb2_grpc, ingest_pb2_grpc
+from glimpse.v1 import (
+    archive_pb2_grpc,
+    detection_pb2_grpc,
+    ingest_pb2_grpc,
+    reconstruction_pb2_grpc,
+)
 
 log = structlog.get_logger()
 
@@ -65,6 +81,7 @@ SERVICES = (
     "glimpse.v1.IngestService",
     "glimpse.v1.DetectionService",
     "glimpse.v1.ArchiveService",
+    "glimpse.v1.ReconstructionService",
 )
 _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
@@ -86,6 +103,7 @@ class Running:
     metrics: Metrics
     ingest: IngestService
     bus: Bus[Sighting]
+    pictures: Reconstructor
 
 
 def prepare(settings: CloudSettings, hosts: tuple[str, ...] = ("localhost", "127.0.0.1")) -> None:
@@ -139,8 +157,12 @@ def _signals_to(act: Callable[[], None]) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: CloudSettings) -> AsyncIterator[Running]:
+async def running(
+    settings: CloudSettings, load_decoder: Callable[[], Decoder] | None = None
+) -> AsyncIterator[Running]:
     """A running server: what `serve` does between two signals, and tests do.
+
+    load_decoder  makes the human decoder, in a process of its own; None: from the settings' folder
 
     Raises BadSettings, ModelMismatch before it serves. A part that fails later ends the body with
     an ExceptionGroup: a server that cannot store must not look alive.
@@ -160,6 +182,7 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
     async with contextlib.AsyncExitStack() as stack:
         store = SqliteFrameStore(store_path, max_bytes=settings.max_store_bytes)
         stack.callback(store.close)
+        export_vitals(metrics, data=settings.data, model=layers.model, cameras=store.cameras())
         writer = StoreWriter(store, metrics)
         chains = Chains(
             layers.read, store.chain, metrics,
@@ -175,7 +198,8 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
         bus: Bus[Sighting] = Bus()
         intake = Intake(
             store, writer, detector, bus, metrics,
-            model_id=layers.model_id, model=layers.model, inspect=layers.inspect,
+            model_id=layers.model_id, model=layers.model, labels=layers.labels,
+            inspect=layers.inspect,
         )  # fmt: skip
         policy = CloudPolicy(
             window=settings.credits,
@@ -184,7 +208,7 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
         )
         limits = Limits(settings.max_cameras, settings.max_fps or None)
         ingest = IngestService(intake, identities, metrics, policy, limits)
-        checks = health.HealthServicer()
+        checks = HealthService(layers.model_id)
         longest = ("grpc.max_receive_message_length", settings.max_message_bytes)
         server = grpc.aio.server(options=(*_OPTIONS, longest))
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
@@ -194,14 +218,25 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
         archive_pb2_grpc.add_ArchiveServiceServicer_to_server(
             ArchiveService(store, alone, identities, metrics, audit), server
         )
+        fetcher = AuxiliaryFetcher(ingest.speaking)
+        pictures = _pictures(settings, store, layers.codec, fetcher, metrics, load_decoder)
+        reconstruction_pb2_grpc.add_ReconstructionServiceServicer_to_server(
+            ReconstructionService(
+                pictures, identities, metrics, audit, quality=settings.auxiliary_quality
+            ),
+            server,
+        )
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)
         ports = open_ports(server, settings, certificates, expiries.saw)
         metrics_port = stack.enter_context(_metrics_page(settings.metrics_listen, metrics))
         live = Live(bus, store, identities, metrics, ingest.speaking)
         about = About(layers.model, layers.labels, layers.profiles, settings.keep_days)
-        web = _web(settings, live, store, alone, identities, logins, audit, metrics, about)
+        web = _web(
+            settings, live, store, alone, identities, logins, audit, metrics, about, pictures
+        )
         events = _events(settings, bus, store, layers.labels, ingest, metrics)
-        works = [writer.run(), detector.run(), intake.catch_up(), retention.run(), expiries.run()]
+        works = [writer.run(), detector.run(), intake.run(), retention.run(), expiries.run()]
+        works.append(pictures.run())
         if web:
             stack.enter_context(web)
             works += [live.run(), web.run()]
@@ -216,12 +251,20 @@ async def running(settings: CloudSettings) -> AsyncIterator[Running]:
             await checks.set(service, health_pb2.HealthCheckResponse.SERVING)
 
         yield Running(
-            ports.main, ports.mtls, metrics_port, web.port if web else 0, metrics, ingest, bus
+            ports.main,
+            ports.mtls,
+            metrics_port,
+            web.port if web else 0,
+            metrics,
+            ingest,
+            bus,
+            pictures,
         )
 
         await checks.enter_graceful_shutdown()
         ingest.drain()
         bus.close()
+        pictures.drain()
         await server.stop(settings.drain_s)
         await intake.finish(settings.drain_s)
 
@@ -236,6 +279,47 @@ async def _working(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         finally:
             for task in tasks:
                 task.cancel()
+
+
+def _pictures(
+    settings: CloudSettings,
+    store: FrameStore,
+    codec: MachineCodec,
+    fetcher: AuxiliaryFetcher,
+    metrics: Metrics,
+    load: Callable[[], Decoder] | None,
+) -> Reconstructor:
+    """Nothing of the decoder is in memory until somebody asks for a picture."""
+    human = settings.human or settings.weights / "human"
+    load = load or partial(load_human, human, settings.decode_device, settings.decode_threads)
+    cache = PictureCache(
+        settings.data / "pictures",
+        max_bytes=settings.picture_cache_bytes,
+        keep_s=settings.picture_cache_hours * 3600,
+    )
+    policy = Policy(
+        most=settings.decode_queue,
+        most_each=settings.decode_queue_each,
+        idle_s=settings.decode_idle_s,
+        patience_s=settings.auxiliary_patience_s,
+        keep_days=settings.keep_days,
+    )
+    return Reconstructor(
+        store,
+        codec,
+        AuxiliaryKeeper(
+            store,
+            fetcher,
+            metrics,
+            deadline_s=settings.auxiliary_deadline_s,
+            most=settings.decode_queue,
+        ),
+        DecoderProcess(load, timeout_s=settings.decode_timeout_s),
+        cache,
+        metrics,
+        human=human,
+        policy=policy,
+    )
 
 
 def _events(
@@ -265,12 +349,16 @@ def _web(
     audit: Audit,
     metrics: Metrics,
     about: About,
+    pictures: Reconstructor,
 ) -> WebServer | None:
     """The viewer page, with the certificate that gRPC has."""
     if not settings.web_listen:
         return None
     sessions = Sessions(settings.data / "sessions", identities)
-    app = make_app(live, store, alone, sessions, logins, audit, metrics, about)
+    app = make_app(
+        live, store, alone, sessions, logins, audit, metrics, about, pictures,
+        quality=settings.auxiliary_quality,
+    )  # fmt: skip
     if settings.insecure and not listens_here_only(settings.web_listen):
         log.warning("plaintext: others can read tokens", web_listen=settings.web_listen)
     certificates = None if settings.insecure else data_files(settings.data)[2]

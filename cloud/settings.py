@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cloud.weights import DEFAULT_WEIGHTS
+from cloud.folder import DEFAULT_WEIGHTS
 from common.errors import BadSettings
 
 _MESSAGE_ROOM = 16 << 10  # beside the layers of a message: their names and times
@@ -106,10 +106,63 @@ class CloudSettings(BaseSettings):
     login_pause_s: float = Field(
         300.0, ge=1, le=86_400, description="For how long an address is sent away at the most."
     )
+    human: Path | None = Field(
+        None,
+        description="Weights folder of the human decoder, which makes pictures; none: "
+        "WEIGHTS/human, if it is there.",
+    )
+    decode_device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="Where pictures are made: auto (CUDA if there is one), cpu, cuda, cuda:1, ...",
+    )
+    decode_threads: int = Field(
+        2, ge=1, le=256, description="CPU threads of the human decoder, less urgent than all else."
+    )
+    decode_queue: int = Field(
+        32,
+        ge=1,
+        le=10_000,
+        description="Pictures that may wait, and auxiliary layers on their way; more are refused.",
+    )
+    decode_queue_each: int = Field(
+        4, ge=1, le=10_000, description="Pictures that one viewer may wait for."
+    )
+    decode_timeout_s: float = Field(
+        300.0, ge=1, le=86_400, description="A picture that takes longer is given up."
+    )
+    decode_idle_s: float = Field(
+        300.0, ge=1, le=86_400, description="The human decoder leaves memory when idle for so long."
+    )
+    picture_cache_bytes: int = Field(
+        256 << 20,
+        ge=0,
+        le=1 << 40,
+        description="Disk for pictures that were made; 0: none is kept.",
+    )
+    picture_cache_hours: float = Field(
+        24.0,
+        gt=0,
+        le=24 * 366,
+        description="How long they are kept, and no longer than their frames by keep_days.",
+    )
+    auxiliary_quality: int = Field(
+        128, ge=0, le=255, description="Of auxiliary layers that cameras are asked for."
+    )
+    auxiliary_patience_s: float = Field(
+        3.0,
+        ge=0,
+        le=300,
+        description="A picture is made without its auxiliary layer after so long; a better one "
+        "follows if that layer comes.",
+    )
+    auxiliary_deadline_s: float = Field(
+        30.0, ge=1, le=600, description="For a camera to send an auxiliary layer."
+    )
     audit: Path | None = Field(
         None,
-        description="File that gets a line for each layer that a viewer reads; none: "
-        "DATA/audit.jsonl.",
+        description="File that gets a line for each layer that a viewer reads, and for each "
+        "picture; none: DATA/audit.jsonl.",
     )
     events: Path | None = Field(
         None, description="YAML file with rules, webhooks and MQTT; none: no events go out."

@@ -10,9 +10,15 @@ import grpc
 
 from cloud.metrics import Metrics
 from common.errors import (
+    AuxiliaryError,
+    AuxiliaryGone,
+    AuxiliaryTimeout,
+    AuxiliaryUnsupported,
     BrokenChain,
+    CameraOffline,
     CorruptStream,
     DecoderUnavailable,
+    DiskFailed,
     GlimpseError,
     LimitReached,
     ModelMismatch,
@@ -21,14 +27,22 @@ from common.errors import (
     RemoteProtocolError,
     StoreFull,
     Unauthenticated,
+    WrongBase,
 )
 
 STATUS: dict[type[GlimpseError], grpc.StatusCode] = {
     CorruptStream: grpc.StatusCode.INVALID_ARGUMENT,
     BrokenChain: grpc.StatusCode.INVALID_ARGUMENT,
+    WrongBase: grpc.StatusCode.INVALID_ARGUMENT,
     RemoteProtocolError: grpc.StatusCode.INVALID_ARGUMENT,
     ModelMismatch: grpc.StatusCode.FAILED_PRECONDITION,
+    AuxiliaryError: grpc.StatusCode.UNAVAILABLE,
+    CameraOffline: grpc.StatusCode.UNAVAILABLE,
+    AuxiliaryGone: grpc.StatusCode.NOT_FOUND,
+    AuxiliaryTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
+    AuxiliaryUnsupported: grpc.StatusCode.FAILED_PRECONDITION,
     StoreFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DiskFailed: grpc.StatusCode.RESOURCE_EXHAUSTED,
     LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotStored: grpc.StatusCode.NOT_FOUND,
     DecoderUnavailable: grpc.StatusCode.UNAVAILABLE,

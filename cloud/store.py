@@ -14,6 +14,8 @@ with an empty tuple of boxes was detected, and nothing was there.
 Layers of one camera and boot are chains, in the order of seq: an intra layer, and the inter layers
 that lean on it, each through the one before. `chain` says what stands before a frame.
 
+An auxiliary layer, once a camera was asked for one, is kept beside its frame and goes with it.
+
 What is old goes by `expire`, a bounded batch at a time, unless it is pinned (cloud/retention.py).
 "Old" means stored long ago by this machine's clock: a camera whose clock is wrong must neither lose
 what was just acked nor fill the disk for ever. What leans on a layer goes with it, and what a
@@ -61,6 +63,7 @@ class StoredFrame:
     stored_at    seconds since 1970-01-01 UTC, by this machine's clock
     pinned       never expires
     read         of an inter layer: the header that a detector came to, as header_bytes has it
+    auxiliary_bytes  length of its auxiliary layer, 0: none is stored
     """
 
     frame: FrameId
@@ -73,6 +76,7 @@ class StoredFrame:
     pinned: bool = False
     read: bytes = b""
     presences: tuple[Presence, ...] = ()
+    auxiliary_bytes: int = 0
 
     @property
     def place(self) -> Place:
@@ -113,8 +117,19 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Auxiliary:
+    """An auxiliary layer, a whole bitstream; quality: the one that was asked for, 0..255."""
+
+    data: bytes
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
 class CameraSummary:
-    """One camera's share of the store; `last_seen` is its newest capture, in unix seconds."""
+    """One camera's share of the store; `last_seen` is its newest capture, in unix seconds.
+
+    bytes  of machine layers and of auxiliary ones
+    """
 
     camera: str
     frames: int
@@ -178,6 +193,17 @@ class FrameStore(Protocol):
 
     def undetected(self, limit: int) -> tuple[Layer, ...]:
         """At most `limit` stored layers without boxes, in the order they were stored."""
+        ...
+
+    def put_auxiliary(self, frame: FrameId, auxiliary: Auxiliary) -> bool:
+        """Keep an auxiliary layer with its frame, for good, in the place of one before.
+
+        False: the frame is not stored, and nothing was kept. Raises StoreFull if there is no room.
+        """
+        ...
+
+    def auxiliary(self, frame: FrameId) -> Auxiliary | None:
+        """The frame's auxiliary layer; None: it has none, or is not stored itself."""
         ...
 
     def cameras(self) -> tuple[CameraSummary, ...]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import takewhile
 
 from cloud.store import (
+    Auxiliary,
     CameraSummary,
     Found,
     FrameStore,
@@ -33,6 +34,7 @@ class MemoryFrameStore(FrameStore):
     ) -> None:
         self._frames: dict[FrameId, StoredFrame] = {}  # in the order of arrival
         self._boots: dict[tuple[str, str], list[FrameId]] = {}  # those of a boot, by seq
+        self._auxiliary: dict[FrameId, Auxiliary] = {}
         self._kept: set[FrameId] = set()  # for a pinned frame that leans on them
         self._last_seen: dict[str, float] = {}
         self._bytes = 0
@@ -45,15 +47,17 @@ class MemoryFrameStore(FrameStore):
         with self._lock:
             new = {layer.frame: layer for layer in reversed(layers)}  # the first of a key wins
             new = {frame: layer for frame, layer in new.items() if frame not in self._frames}
-            added = sum(len(layer.data) for layer in new.values())
-            if self._max_bytes is not None and self._bytes + added > self._max_bytes:
-                raise StoreFull(f"the frame store is full: {self._max_bytes} bytes")
-            self._bytes += added
+            self._add_bytes(sum(len(layer.data) for layer in new.values()))
             now = self._clock()
             outcomes = tuple(self._insert(layer, now) for layer in layers)
             for new_boxes in found:
                 self._set_boxes(new_boxes)
             return outcomes
+
+    def _add_bytes(self, added: int) -> None:
+        if self._max_bytes is not None and self._bytes + added > self._max_bytes:
+            raise StoreFull(f"the frame store is full: {self._max_bytes} bytes")
+        self._bytes += added
 
     def _insert(self, layer: Layer, now: float) -> Outcome:
         frame, at = layer.frame, layer.captured_at
@@ -117,12 +121,27 @@ class MemoryFrameStore(FrameStore):
             waiting = [f for f in self._frames.values() if f.boxes is None]
         return tuple(Layer(f.frame, f.captured_at, f.data) for f in waiting[:limit])
 
+    def put_auxiliary(self, frame: FrameId, auxiliary: Auxiliary) -> bool:
+        with self._lock:
+            if frame not in self._frames:
+                return False
+            before = self._frames[frame].auxiliary_bytes
+            self._add_bytes(len(auxiliary.data) - before)
+            self._auxiliary[frame] = auxiliary
+            self._frames[frame] = replace(self._frames[frame], auxiliary_bytes=len(auxiliary.data))
+            return True
+
+    def auxiliary(self, frame: FrameId) -> Auxiliary | None:
+        with self._lock:
+            return self._auxiliary.get(frame)
+
     def cameras(self) -> tuple[CameraSummary, ...]:
         with self._lock:
             stored = list(self._frames.values())
             last_seen = sorted(self._last_seen.items())
         sizes = {
-            name: [len(f.data) for f in stored if f.frame.camera == name] for name, _ in last_seen
+            name: [len(f.data) + f.auxiliary_bytes for f in stored if f.frame.camera == name]
+            for name, _ in last_seen
         }
         return tuple(
             CameraSummary(name, len(sizes[name]), sum(sizes[name]), at) for name, at in last_seen
@@ -181,7 +200,8 @@ class MemoryFrameStore(FrameStore):
     def _delete(self, stored: StoredFrame) -> None:
         del self._frames[stored.frame]
         self._boots[stored.frame.camera, stored.frame.boot].remove(stored.frame)
-        self._bytes -= len(stored.data)
+        self._auxiliary.pop(stored.frame, None)
+        self._bytes -= len(stored.data) + stored.auxiliary_bytes
 
     def close(self) -> None:
         pass

@@ -14,6 +14,7 @@ from typing import Any
 
 from cloud.database import Database
 from cloud.store import (
+    Auxiliary,
     CameraSummary,
     Found,
     FrameStore,
@@ -45,7 +46,8 @@ CREATE TABLE frame (
     stored_at    REAL    NOT NULL DEFAULT 0,  -- unix seconds
     pinned       INTEGER NOT NULL DEFAULT 0,  -- 1: pinned; 2: kept for one that leans on it
     inter        INTEGER NOT NULL DEFAULT 0,  -- 1: leans on the layer before it
-    header       BLOB                    -- of an inter layer that was read, as an intra one has it
+    header       BLOB,                   -- of an inter layer that was read, as an intra one has it
+    auxiliary_bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX frame_key ON frame (camera, boot, seq);
 CREATE INDEX frame_of_camera ON frame (camera, captured_at);
@@ -62,14 +64,20 @@ CREATE TABLE sighting (
 ) WITHOUT ROWID;
 CREATE INDEX sighting_in_time ON sighting (label, captured_at, id);
 
+CREATE TABLE auxiliary (
+    id           INTEGER PRIMARY KEY,    -- of the frame
+    quality      INTEGER NOT NULL,       -- 0..255, as it was asked for
+    data         BLOB    NOT NULL        -- a whole bitstream
+);
+
 CREATE TABLE camera (
     name         TEXT    PRIMARY KEY,
     frames       INTEGER NOT NULL,
-    bytes        INTEGER NOT NULL,
+    bytes        INTEGER NOT NULL,       -- of layers, auxiliary ones too
     last_seen    REAL    NOT NULL        -- unix seconds, newest capture
 ) WITHOUT ROWID;
 """
-SCHEMA = 3
+SCHEMA = 4
 UPGRADES = {  # from that schema to the next one
     # Nobody knows when those frames were stored: they are kept as if it had been now.
     1: """
@@ -81,6 +89,10 @@ CREATE INDEX frame_by_age ON frame (stored_at) WHERE pinned = 0;
     2: """
 ALTER TABLE frame ADD COLUMN inter INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE frame ADD COLUMN header BLOB;
+""",
+    3: """
+ALTER TABLE frame ADD COLUMN auxiliary_bytes INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE auxiliary (id INTEGER PRIMARY KEY, quality INTEGER NOT NULL, data BLOB NOT NULL);
 """,
 }
 
@@ -174,6 +186,14 @@ class SqliteFrameStore(FrameStore):
         waiting = map(_stored, self._all(sql, (max(limit, 0),)))
         return tuple(Layer(f.frame, f.captured_at, f.data) for f in waiting)
 
+    def put_auxiliary(self, frame: FrameId, auxiliary: Auxiliary) -> bool:
+        return self._database.run(lambda db: _put_auxiliary(db, frame, auxiliary), write=True)
+
+    def auxiliary(self, frame: FrameId) -> Auxiliary | None:
+        sql = f"SELECT a.data, a.quality FROM frame JOIN auxiliary a USING (id) WHERE {_KEY}"
+        rows = self._all(sql, astuple(frame))
+        return Auxiliary(*rows[0]) if rows else None
+
     def cameras(self) -> tuple[CameraSummary, ...]:
         rows = self._all("SELECT name, frames, bytes, last_seen FROM camera ORDER BY name", ())
         return tuple(CameraSummary(*row) for row in rows)
@@ -199,13 +219,13 @@ class SqliteFrameStore(FrameStore):
 
 _COLUMNS = (
     "f.camera, f.boot, f.seq, f.captured_at, f.data, f.boxes, f.model, f.id, f.stored_at,"
-    " f.pinned, f.header"
+    " f.pinned, f.header, f.auxiliary_bytes"
 )
 _BOOT = "camera = ? AND boot = ?"
 _KEY = f"{_BOOT} AND seq = ?"
 _PINNED, _KEPT = 1, 2  # what frame.pinned may be, beside 0
 _BOX_FIELDS = len(fields(Box))
-_TO_DELETE = "id, camera, captured_at, length(data), boxes"
+_TO_DELETE = "id, camera, captured_at, length(data) + auxiliary_bytes, boxes"
 
 
 def _insert(db: sqlite3.Connection, layer: Layer, now: float) -> Outcome:
@@ -244,6 +264,22 @@ def _set_boxes(db: sqlite3.Connection, found: Found) -> None:
         "UPDATE frame SET boxes = ?, model = ?, header = CASE inter WHEN 1 THEN ? END WHERE id = ?",
         (boxes, found.model, found.header_bytes, id_),
     )
+
+
+def _put_auxiliary(db: sqlite3.Connection, frame: FrameId, auxiliary: Auxiliary) -> bool:
+    sql = f"SELECT id, auxiliary_bytes FROM frame WHERE {_KEY}"
+    row = db.execute(sql, astuple(frame)).fetchone()
+    if row is None:
+        return False
+    id_, before = row
+    size = len(auxiliary.data)
+    db.execute(
+        "INSERT OR REPLACE INTO auxiliary VALUES (?, ?, ?)",
+        (id_, auxiliary.quality, auxiliary.data),
+    )
+    db.execute("UPDATE frame SET auxiliary_bytes = ? WHERE id = ?", (size, id_))
+    db.execute("UPDATE camera SET bytes = bytes + ? WHERE name = ?", (size - before, frame.camera))
+    return True
 
 
 def _delete_sightings(
@@ -321,6 +357,7 @@ def _delete(db: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> Mapping[st
     for id_, camera, captured_at, size, boxes in rows:
         _delete_sightings(db, boxes, (camera, captured_at, id_))
         db.execute("DELETE FROM frame WHERE id = ?", (id_,))
+        db.execute("DELETE FROM auxiliary WHERE id = ?", (id_,))
         frames[camera] += 1
         sizes[camera] += size
     db.executemany(
@@ -331,11 +368,12 @@ def _delete(db: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> Mapping[st
 
 
 def _stored(row: tuple[Any, ...]) -> StoredFrame:
-    camera, boot, seq, captured_at, data, boxes, model, arrival, stored_at, pinned, header = row
+    camera, boot, seq, captured_at, data, boxes, model, arrival, stored_at, *rest = row
+    pinned, header, auxiliary_bytes = rest
     seen = json.loads(boxes or "[]")
     found = tuple(Box(*row) for row in seen if len(row) == _BOX_FIELDS)
     presences = tuple(Presence(*row) for row in seen if len(row) != _BOX_FIELDS)
     return StoredFrame(
         FrameId(camera, boot, seq), captured_at, data, None if boxes is None else found, model,
-        arrival, stored_at, pinned == _PINNED, header or b"", presences,
+        arrival, stored_at, pinned == _PINNED, header or b"", presences, auxiliary_bytes,
     )  # fmt: skip

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from cloud.folder import DEFAULT_WEIGHTS
 from cloud.models.blocks import channels_last
 from cloud.models.detector import Detector, DetectorConfig
 from cloud.models.recogniser import Recogniser, RecogniserConfig
@@ -23,7 +24,6 @@ from common.geometry import MAX_SIDE_PX
 from common.manifest import Manifest
 
 RECOGNISER = "recogniser.safetensors"  # a file that weights may do without
-DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True)

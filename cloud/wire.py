@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 
 from common.events import (
+    AuxiliaryOutcome,
+    AuxiliaryReply,
+    AuxiliaryRequest,
     FrameRange,
     FrameResult,
     Goodbye,
@@ -14,33 +18,63 @@ from common.events import (
     Layers,
     RateTarget,
     Results,
+    Telemetry,
     ToEdge,
     ToServer,
     Welcome,
 )
+from common.shorthand import Said, Shorthand
 from common.types import Box, Presence
 from glimpse.v1 import ingest_pb2, types_pb2
 
 MICROSECONDS = 1e6
+_TELEMETRY = fields(Telemetry)
 
 
-def from_request(request: ingest_pb2.StreamRequest) -> ToServer | None:
-    """None: a message that this server does not know, to be ignored."""
+def from_request(request: ingest_pb2.StreamRequest, shorthand: Shorthand) -> ToServer | None:
+    """What the camera says, `shorthand` being its stream's.
+
+    None: a message that this server does not know, to be ignored.
+    """
     match request.WhichOneof("message"):
         case "hello":
             m = request.hello
             ranges = tuple(FrameRange(r.boot, r.first, r.last) for r in m.in_doubt)
-            return Hello(m.camera, m.boot, m.model_id, ranges, m.want_boxes, m.software)
-        case "layers":
-            entries = tuple(
-                LayerEntry(e.boot, e.seq, e.captured_at_us / MICROSECONDS, e.data)
-                for e in request.layers.layers
+            return Hello(
+                camera=m.camera,
+                boot=m.boot,
+                model_id=m.model_id,
+                in_doubt=ranges,
+                want_boxes=m.want_boxes,
+                software=m.software,
+                packed_boxes=m.packed_boxes,
+                auxiliary=m.auxiliary,
+                gather=m.gather_ms / 1000,
             )
+        case "layers":
+            entries = tuple(_entry(layer, shorthand) for layer in request.layers.layers)
             return Layers(request.layers.first, entries)
+        case "auxiliary_reply":
+            r = request.auxiliary_reply
+            return AuxiliaryReply(r.request, _outcome(r.outcome), r.reason, r.size, r.data)
+        case "telemetry":
+            told = request.telemetry
+            return Telemetry(**{field.name: getattr(told, field.name) for field in _TELEMETRY})
         case "goodbye":
             return Goodbye(_code(request.goodbye.code), request.goodbye.reason)
         case _:
             return None
+
+
+def _entry(layer: ingest_pb2.Layer, shorthand: Shorthand) -> LayerEntry:
+    said: Said | None = Said(layer.boot, layer.seq, layer.captured_at_us)
+    if layer.HasField("captured_step_us"):
+        said = shorthand.expand(layer.seq_step, layer.captured_step_us)
+    elif said is not None:
+        shorthand.hear(said)
+    if said is None:
+        return LayerEntry("", -1, 0.0, layer.data)  # a number that the session takes for what it is
+    return LayerEntry(said.boot, said.seq, said.captured_us / MICROSECONDS, layer.data)
 
 
 def to_response(message: ToEdge) -> ingest_pb2.StreamResponse:
@@ -55,6 +89,8 @@ def to_response(message: ToEdge) -> ingest_pb2.StreamResponse:
                 ],
                 credits=message.credits,
                 max_layer_bytes=message.max_layer_bytes,
+                labels=message.labels,
+                short_layers=message.short_layers,
             )
             return ingest_pb2.StreamResponse(welcome=welcome)
         case Results():
@@ -67,6 +103,16 @@ def to_response(message: ToEdge) -> ingest_pb2.StreamResponse:
         case RateTarget():
             target = ingest_pb2.RateTarget(bytes_per_second=message.bytes_per_second)
             return ingest_pb2.StreamResponse(rate_target=target)
+        case AuxiliaryRequest():
+            wanted = ingest_pb2.AuxiliaryRequest(
+                request=message.request,
+                boot=message.boot,
+                seq=message.seq,
+                quality=message.quality,
+                deadline_ms=max(round(message.deadline * 1000), 1),
+                urgent=message.urgent,
+            )
+            return ingest_pb2.StreamResponse(auxiliary_request=wanted)
         case Goodbye():
             goodbye = ingest_pb2.Goodbye(
                 code=ingest_pb2.GoodbyeCode.ValueType(message.code),
@@ -103,7 +149,15 @@ def _frame_result(result: FrameResult) -> ingest_pb2.FrameResult:
         has_boxes=result.boxes is not None,
         boxes=box_messages(result.boxes or ()),
         presences=presence_messages(result.presences),
+        packed=result.packed,
     )
+
+
+def _outcome(value: int) -> AuxiliaryOutcome:
+    try:
+        return AuxiliaryOutcome(value)
+    except ValueError:
+        return AuxiliaryOutcome.UNSPECIFIED
 
 
 def _code(value: int) -> GoodbyeCode:

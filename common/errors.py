@@ -68,7 +68,7 @@ class AuxiliaryTimeout(AuxiliaryError):
 
 
 class AuxiliaryUnsupported(AuxiliaryError):
-    """The operator's choice: this camera makes no auxiliary layers."""
+    """The operator's fault, or choice: this camera makes no auxiliary layers."""
 
 
 class BadPicture(GlimpseError):

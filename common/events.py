@@ -93,6 +93,7 @@ class Welcome:
     credits          how many layers may be sent in this stream, from its beginning
     max_layer_bytes  a longer layer would be refused
     labels           names for FrameResult.packed; none: it will not be used
+    short_layers     the server reads layers said in shorthand (common/shorthand.py)
     """
 
     session: str
@@ -100,6 +101,7 @@ class Welcome:
     credits: int
     max_layer_bytes: int
     labels: tuple[str, ...] = ()
+    short_layers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

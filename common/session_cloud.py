@@ -290,7 +290,8 @@ class CloudSession:
         limit = self._policy.max_layer_bytes
         self._grant()
         labels = self._labels if self._packs else ()
-        self._send(Welcome(self._session, settled, self._window.granted, limit, labels))
+        granted = self._window.granted
+        self._send(Welcome(self._session, settled, granted, limit, labels, short_layers=True))
         self._send_target()
 
     def _send_target(self) -> None:

@@ -1,15 +1,17 @@
 """`make demo`: a real server process and a real camera process on this machine, over TLS.
 
     glimpse-edge run ──gRPC, TLS──> glimpse-cloud serve ──> glimpse-cloud watch (this screen)
+                                                        └─> one picture, in the middle of it
 
-Everything lives in a temporary folder and ends by itself. Exit code 0: boxes came back, every layer
-was acked, and the account of frames adds up.
+Everything but that picture lives in a temporary folder and ends by itself. Exit code 0: boxes came
+back, every layer was acked, and the account of frames adds up.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,18 +22,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import glimpse
 from bench.processes import (
     CLOUD,
     EDGE,
     ROOT,
+    authority,
     camera_command,
     free_port,
     make_token,
     read_summary,
     serving,
 )
+from edge.auxiliary import HUMAN
+from edge.weights import DEFAULT_WEIGHTS
 
 CAMERA = "demo"
+PICTURE = Path.home() / ".cache" / "glimpse" / "demo.png"
 
 
 def main() -> int:
@@ -47,7 +54,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="glimpse-demo-") as folder:
         data = Path(folder)
         with _server(data) as server, _watching(data, server, started) as watched:
+            asking = threading.Thread(target=_ask, args=(data, server, options.seconds / 2))
+            asking.start()
             summary = _camera(data, server, clip, options)
+            asking.join()
         if options.json:
             options.json.write_text(json.dumps(summary, indent=2) + "\n")
         return _conclude(summary, watched)
@@ -98,6 +108,29 @@ def _watching(data: Path, server: str, started: float) -> Iterator[list[float]]:
             reader.join()
 
 
+def _ask(data: Path, server: str, wait_s: float) -> None:
+    """Asks for a picture of the newest frame, as a person at the page would."""
+    if not (DEFAULT_WEIGHTS / HUMAN / "manifest.json").exists():
+        return
+    time.sleep(wait_s)
+    token = (data / "viewer.token").read_text().strip()
+    try:
+        with glimpse.Client.connect(server, ca=str(authority(data)), token=token) as cloud:
+            frame = next(cloud.frames(camera=CAMERA, limit=1))
+            begun = time.monotonic()
+            picture = cloud.reconstruct(frame.frame, auxiliary="fetch", why="make demo")
+    except (glimpse.Error, StopIteration) as error:
+        print(f"picture     none: {error}", flush=True)
+        return
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    PICTURE.write_bytes(picture.png)
+    print(
+        f"picture     {CAMERA} {frame.frame.seq}: {picture.machine_bytes} B + auxiliary layer"
+        f" {picture.auxiliary_bytes} B -> {PICTURE} in {time.monotonic() - begun:.1f} s",
+        flush=True,
+    )
+
+
 def _camera(data: Path, server: str, clip: str, options: argparse.Namespace) -> dict[str, Any]:
     """Runs the camera process to its end; returns its summary."""
     print(f"camera      {clip}, {options.fps:g} frames a second for {options.seconds:g} s")
@@ -106,7 +139,10 @@ def _camera(data: Path, server: str, clip: str, options: argparse.Namespace) -> 
         *camera_command(data, CAMERA, clip, server), "--fps", str(options.fps),
         "--quality", str(options.quality), "--seconds", str(options.seconds),
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    keeping = os.environ | {"GLIMPSE_EDGE_AUXILIARY": "later"}
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env=keeping
+    )
     if done.returncode:
         print(done.stderr, file=sys.stderr, end="")
     return read_summary(data, done.returncode)
@@ -120,7 +156,7 @@ def _conclude(summary: dict[str, Any], watched: list[float]) -> int:
     lines = {
         "frames": f"{summary['captured']} captured, {summary['acked']} acked",
         "layers": f"{summary['mean_bytes']} bytes on average",
-        "wire": f"{rate}{down} (TLS, HTTP/2, TCP and IP included)",
+        "wire": f"{rate}{down} (TLS, HTTP/2, TCP and IP, and the picture)",
         "latency": f"capture to boxes p50 {latency['p50']} ms, p95 {latency['p95']} ms",
         "first boxes": f"{watched[0]:.1f} s after the start" if watched else "none came",
         "account": "every frame is accounted for" if good else "NOT every frame was delivered",

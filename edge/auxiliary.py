@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -26,8 +27,19 @@ from common.geometry import MAX_SIDE_PX, STRIDE, working_size
 from common.manifest import Manifest
 from edge.pictures import Pixels, scale
 
+if TYPE_CHECKING:
+    from edge.settings import EdgeSettings
+
 HUMAN = "human"  # folder of the human decoder within the weights
 TABLES = "auxiliary.npz"
+
+
+def open_auxiliary(settings: EdgeSettings) -> AuxiliaryEncoder:
+    """The encoder that these settings ask for. Raises BadSettings for weights without one."""
+    encoder = AuxiliaryEncoder.load(settings.weights, side=settings.side)
+    if encoder is None:
+        raise BadSettings(f"{settings.weights}: these weights have no auxiliary layers")
+    return encoder
 
 
 class AuxiliaryEncoder:

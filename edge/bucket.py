@@ -66,14 +66,21 @@ class WireBucket:
         self._budget = budget
         self._level = min(self._level, self.burst)
 
-    def wait(self, cost: float, now: float) -> float:
-        """Seconds until a message of this cost may go; 0: now."""
+    def wait(self, cost: float, now: float, *, beside: float = 0.0) -> float:
+        """Seconds until a message of this cost may go, and leave so much; 0: now."""
         if self._budget is None:
             return 0.0
         self._largest = max(self._largest, cost)
         self._advance(now)
-        missing = cost - self._level
+        missing = min(cost + beside, self.burst) - self._level
         return missing / self.refill if missing > _CRUMB else 0.0
+
+    def left(self, now: float) -> float:
+        """Bytes that may be spent now."""
+        if self._budget is None:
+            return math.inf
+        self._advance(now)
+        return self._level
 
     def spend(self, cost: float, now: float) -> None:
         self._advance(now)

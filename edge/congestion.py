@@ -40,14 +40,16 @@ class LinkEstimate:
     """One link, over all its connections. Bytes are wire bytes; times are of the caller's clock.
 
     queue  seconds of standing queue that are put up with
+    gather seconds for which acks may be held back on purpose
     most   bytes per second beyond which nobody needs to know
     """
 
-    def __init__(self, queue: float, most: float | None, now: float) -> None:
+    def __init__(self, queue: float, most: float | None, now: float, gather: float = 0.0) -> None:
         self.rate = min(_START, most or _START)
         self.under_way: deque[Sent] = deque()
         self.is_full = False  # a message had to wait for the window since the last ack
         self._queue = queue
+        self._gather = gather
         self._most = most or math.inf
         self._fast = True
         self._highest = self.rate
@@ -75,7 +77,7 @@ class LinkEstimate:
     @property
     def window(self) -> float:
         """Wire bytes that may be unacked."""
-        return self.rate * (self.base + self._queue / 2) + self._typical
+        return self.rate * (self.base + self._gather + self._queue / 2) + self._typical
 
     def connected(self) -> None:
         """A new stream: what was under way in the last one is not any more."""
@@ -108,7 +110,7 @@ class LinkEstimate:
         if not self.under_way or self._silent:
             return
         oldest = self.under_way[0]
-        usual = self.base + self._queue + oldest.cost / self.rate
+        usual = self.base + self._queue + self._gather + oldest.cost / self.rate
         if now - oldest.at > 1.5 * usual:
             self._silent = True
             self._cut(0.5 * self.rate, now)

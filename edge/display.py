@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import structlog
@@ -37,8 +40,9 @@ class Display:
 
     def print(self, text: str) -> None:
         """A line that stays."""
-        self._out.write((_CLEAR if self._live else "") + text + "\n")
-        self._out.flush()
+        with _bearing_a_full_disk():
+            self._out.write((_CLEAR if self._live else "") + text + "\n")
+            self._out.flush()
 
     # -- a file for log lines
 
@@ -46,10 +50,23 @@ class Display:
         if self._live:
             self._out.write(_CLEAR)
             self._out.flush()
-        return self._log.write(text)
+        with _bearing_a_full_disk():
+            self._log.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        self._log.flush()
+        with _bearing_a_full_disk():
+            self._log.flush()
+
+
+@contextmanager
+def _bearing_a_full_disk() -> Iterator[None]:
+    """Lines that go to a file on a disk that is full are lost; the camera goes on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+            raise
 
 
 def configure_logs(display: Display) -> None:
@@ -85,6 +102,7 @@ def status_line(
         f"captured {ledger.captured}",
         f"skipped {ledger.skipped.total() + ledger.bad}",
         *([f"thinned {ledger.thinned.total()}"] if ledger.thinned else []),
+        *([f"expired {ledger.expired.total()}"] if ledger.expired else []),
         f"acked {ledger.acked}",
         f"waiting {spooled}",
         f"{_number(ledger.mean_bytes, '.0f')} B/frame",

@@ -90,6 +90,10 @@ class Encoder:
         self._side = side
 
     @property
+    def codec(self) -> MachineCodec:
+        return self._codec
+
+    @property
     def model_id(self) -> int:
         return self._codec.model_id
 

@@ -16,14 +16,18 @@ from common.codec import MachineCodec
 from common.errors import BadPicture, BadSettings, CorruptStream
 
 if TYPE_CHECKING:
+    from edge.auxiliary import AuxiliaryEncoder
     from edge.encoder import Encoder
 
-SUFFIX = ".glimpse"
+SUFFIX, AUXILIARY_SUFFIX = ".glimpse", ".auxiliary"
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One picture that was coded; bpp by the source's pixels, quality 0..1."""
+    """One picture that was coded; bpp by the source's pixels, quality 0..1.
+
+    auxiliary  file of its auxiliary layer, if one was made
+    """
 
     file: str
     out: str
@@ -33,12 +37,18 @@ class Encoded:
     bpp: float
     quality: float
     ms: float
+    auxiliary: str | None = None
+    auxiliary_bytes: int = 0
 
     def line(self) -> str:
-        return (
+        first = (
             f"{self.out}  {self.width} x {self.height}  {self.bytes} bytes  {self.bpp:.4f} bpp"
             f"  quality {self.quality:.2f}  {self.ms:.0f} ms"
         )
+        if self.auxiliary is None:
+            return first
+        bpp = self.auxiliary_bytes * 8 / (self.width * self.height)
+        return f"{first}\n{self.auxiliary}  {self.auxiliary_bytes} bytes  {bpp:.4f} bpp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +108,12 @@ def encode_file(
     quality: float,
     most: int | None,
     profile: int = 0,
+    auxiliary: tuple[AuxiliaryEncoder, float] | None = None,
 ) -> Encoded:
     """Writes `out`, whole or not at all.
 
-    quality  0..1, unless `most` is given: the best layer of at most so many bytes
+    quality    0..1, unless `most` is given: the best layer of at most so many bytes
+    auxiliary  makes the auxiliary layer, and its quality 0..1; it is written beside `out`
 
     Raises BadPicture naming the file, also if no layer is so small.
     """
@@ -116,13 +128,25 @@ def encode_file(
         layer = encoder.layer_within(analysis, most, profile)
         if len(layer) > most:
             raise BadPicture(f"{photo}: {len(layer)} bytes at the least, not {most}")
+    more, beside = b"", None
+    if auxiliary is not None:
+        maker, finer = auxiliary
+        more = maker.encode(picture.pixels, encoder.codec.decode(layer), round(255 * finer))
+        beside = out.with_suffix(AUXILIARY_SUFFIX)
+        _write(beside, more)
     ms = (time.perf_counter() - started) * 1000
-    partial = out.with_suffix(".part")
-    partial.write_bytes(layer)
-    partial.replace(out)
+    _write(out, layer)
     bpp = len(layer) * 8 / (picture.width * picture.height)
     used = unpack(layer, None)[0].quality / 255
-    return Encoded(str(photo), str(out), picture.width, picture.height, len(layer), bpp, used, ms)
+    size = picture.width, picture.height
+    told = None if beside is None else str(beside)
+    return Encoded(str(photo), str(out), *size, len(layer), bpp, used, ms, told, len(more))
+
+
+def _write(path: Path, data: bytes) -> None:
+    partial = path.with_suffix(path.suffix + ".part")
+    partial.write_bytes(data)
+    partial.replace(path)
 
 
 def inspect_file(path: Path, codec: MachineCodec | None) -> Inspected:

@@ -19,10 +19,12 @@ from typing import Any
 
 from common.events import Outcome, Verdict
 from common.types import Box, FrameId
+from edge.account import Rows
 from edge.counter import WireBytes
-from edge.spool import Expired
+from edge.spool import Expired, ExpiryReason, Found
 
 _PENDING = 4096  # frames whose moment of capture is remembered until their boxes come
+_IN_FILE = {ExpiryReason.SPOOL_FULL.value, ExpiryReason.SPOOL_SET_ASIDE.value}  # counted there
 _RECENT = 20_000  # times from which percentiles are taken: the latest of a long run
 
 
@@ -43,17 +45,18 @@ class Times:
         return sorted(self.recent)[rank - 1]
 
     def summary_ms(self) -> dict[str, float | int | None]:
-        p50, p95 = self.percentile(50), self.percentile(95)
-        return {"p50": _ms(p50), "p95": _ms(p95), "frames": len(self.recent)}
+        times = {f"p{percent}": _ms(self.percentile(percent)) for percent in (50, 95, 99)}
+        return {**times, "frames": len(self.recent)}
 
 
 class Ledger:
     """Counts where the facts happen. Not thread-safe: lives in the event loop's thread.
 
     earlier  layers of earlier boots in the spool at the start
+    began    unix seconds
     """
 
-    def __init__(self, boot: str, earlier: int) -> None:
+    def __init__(self, boot: str, earlier: int, began: float = 0.0) -> None:
         self.captured = 0
         self.skipped: Counter[str] = Counter()  # by reason: late, overtaken, stopped
         self.thinned: Counter[str] = Counter()  # by reason: budget, server, link, backlog
@@ -63,6 +66,7 @@ class Ledger:
         self.quality_sum = 0.0  # of all coded, each 0..1
         self.sent = 0  # layers, repetitions included
         self.acked = 0
+        self.unspooled = 0  # of them: never in the spool
         self.refused = 0
         self.expired: Counter[str] = Counter()  # by reason
         self.earlier_acked = 0
@@ -71,8 +75,10 @@ class Ledger:
         self.latency = Times()  # capture -> boxes
         self.stages: dict[str, Times] = {}
         self.boxes: tuple[Box, ...] | None = None  # of the latest frame that has any word
+        self.ended = False  # nothing is in hand any more
         self._boot = boot
         self._earlier = earlier
+        self._began = began
         self._captured_at: OrderedDict[int, float] = OrderedDict()
 
     # -- facts
@@ -99,6 +105,20 @@ class Ledger:
             self._captured_at.pop(frame.seq, None)
         else:
             self.earlier_lost += 1
+
+    def on_found(self, found: Found) -> None:
+        """What came and went with the spool's file."""
+        if found.lost:
+            self.expired[ExpiryReason.SPOOL_SET_ASIDE.value] += found.lost
+        self._earlier += max(found.earlier, 0)
+        self.earlier_lost += max(-found.earlier, 0)
+
+    def on_arrived(self, reason: str, count: int) -> None:
+        """Frames that the disk did not take were sent all the same, and settled."""
+        self.expired[reason] -= count
+        self.expired += Counter()  # those above 0 stay
+        self.acked += count
+        self.unspooled += count
 
     def on_settled(self, boot: str, count: int, *, refused: bool) -> None:
         """`count` layers of this boot left the spool because the server has dealt with them."""
@@ -134,6 +154,24 @@ class Ledger:
             self.captured == self.skipped.total() + self.thinned.total() + self.bad + self.coded
             and self.coded == settled + self.waiting(spooled)
         )
+
+    def rows(self) -> Rows:
+        """What the account on disk says of this process; called from any thread.
+
+        `captured` is read last: a frame that comes meanwhile is in hand rather than overdrawn.
+        """
+        counts = {
+            "bad": self.bad,
+            "refused": self.refused,
+            "unspooled": self.unspooled,
+            "ended": int(self.ended),
+        }
+        kept = {reason: n for reason, n in dict(self.expired).items() if reason not in _IN_FILE}
+        rows: Rows = {(heading, ""): count for heading, count in counts.items()}
+        rows |= {("lost", reason): count for reason, count in kept.items()}
+        rows |= {("skipped", reason): count for reason, count in dict(self.skipped).items()}
+        rows |= {("thinned", reason): count for reason, count in dict(self.thinned).items()}
+        return rows | {("began", ""): int(self._began), ("captured", ""): self.captured}
 
     @property
     def mean_bytes(self) -> float | None:

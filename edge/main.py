@@ -1,8 +1,9 @@
 """The command line of the camera process: encode | inspect | run | config check | ...
 
-Exit codes: 0 done; 1 some of several files were bad; 2 wrong usage or settings; 3 bad input (a
-source, a picture, weights); 4 the server was not reached, or not all was delivered; 5 the server
-does not take this camera (token, certificate, model). A reason goes to standard error.
+Exit codes: 0 done; 1 some of several files were bad, a doctor found a fault, or an account does not
+add up; 2 wrong usage or settings; 3 bad input (a source, a picture, weights); 4 the server was not
+reached, or not all was delivered; 5 the server does not take this camera (token, certificate,
+model). A reason goes to standard error.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from common.errors import (
     Unauthenticated,
     Unreachable,
 )
+from common.findings import Finding, verdict
 
 if TYPE_CHECKING:
     from common.codec import MachineCodec
@@ -78,6 +80,13 @@ def encode(
         Literal["detect", "recognise"],
         typer.Option(help="For boxes, or in far fewer bytes for which classes are in view."),
     ] = "detect",
+    layers: Annotated[
+        Literal["machine", "both"],
+        typer.Option(help="The layer that machines need, or the one for people as well."),
+    ] = "machine",
+    auxiliary_quality: Annotated[
+        float | None, typer.Option(help="Of the layer for people, 0 to 1; default 0.5.")
+    ] = None,
     as_json: Json = False,
     weights: Weights = None,
 ) -> None:
@@ -87,15 +96,24 @@ def encode(
 
     if quality is not None and most is not None:
         raise BadSettings("--quality and --bytes exclude each other")
-    settings = _settings(quality=quality, side=side, weights=weights)
+    settings = _settings(
+        quality=quality, side=side, weights=weights, auxiliary_quality=auxiliary_quality
+    )
     targets = outputs(photos, out)
+    auxiliary = None
+    if layers == "both":
+        from edge.auxiliary import open_auxiliary
+
+        auxiliary = open_auxiliary(settings), settings.auxiliary_quality
     encoder = open_encoder(settings)
     task = encoder.profile(profile)
     _make_folder(out)
     jobs = zip(photos, targets, strict=True)
     _each(
         jobs,
-        lambda job: encode_file(encoder, *job, profile=task, quality=settings.quality, most=most),
+        lambda job: encode_file(
+            encoder, *job, profile=task, quality=settings.quality, most=most, auxiliary=auxiliary
+        ),
         as_json=as_json,
     )
 
@@ -140,6 +158,10 @@ def run(
     coalesce: Annotated[
         float | None, typer.Option(help="Seconds of frames in one message; default 0.")
     ] = None,
+    gather: Annotated[
+        float | None,
+        typer.Option(help="Seconds of acks and boxes in one answer of the server's; default 0."),
+    ] = None,
     quality_floor: Annotated[
         float | None, typer.Option(help="0 to 1: thin frames rather than go below; default 0.")
     ] = None,
@@ -170,21 +192,109 @@ def run(
     summary_file: Annotated[
         Path | None, typer.Option("--json", help="Write the summary into this file as JSON.")
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All cameras of --config, each a process of its own.")
+    ] = False,
     weights: Weights = None,
 ) -> None:
     """Runs a camera: captures, encodes, spools, sends; ends with a summary.
 
     A setting is taken from its option, else from the environment (such as GLIMPSE_EDGE_SERVER),
-    else from the configuration file. Several cameras are as many processes, one file for all.
+    else from the configuration file. Several cameras are as many processes, one file for all:
+    --all starts them, starts those again that die, and ends when they all have.
     """
+    flags: dict[str, Any] = {
+        "camera": camera, "source": source, "server": server, "fps": fps, "quality": quality,
+        "side": side, "ca": ca, "token_file": token_file, "certificate": certificate, "key": key,
+        "spool": spool, "seconds": seconds, "loop": loop, "insecure": insecure, "boxes": boxes,
+        "weights": weights, "budget": budget, "latency_target_s": latency_target,
+        "coalesce_s": coalesce, "gather_s": gather, "quality_floor": quality_floor,
+        "profile": profile,
+    }  # fmt: skip
+    if not every:
+        _run(_settings(config, **flags), summary_file)
+        return
+    if config is None or summary_file or any(value is not None for value in flags.values()):
+        raise BadSettings("--all goes with --config and nothing else: the rest stands in the file")
+    _run_all(config)
+
+
+@app.command()
+def ledger(
+    spool: Annotated[Path, typer.Option(help="Folder of the spool.")],
+    camera: Annotated[
+        str | None, typer.Option(help="Only this camera; default: each that has a spool there.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Shows what became of each frame, run by run; exit code 1 if it does not add up.
+
+    Works beside a running camera, whose frames in hand are told apart, and after a kill.
+    """
+    from edge.account import read_accounts
+    from edge.account_text import as_dict, as_lines
+    from edge.spool_sqlite import spool_file
+
+    files = [spool_file(spool, camera)] if camera else sorted(spool.glob("*.sqlite"))
+    if not files:
+        raise BadSettings(f"there is no spool in {spool}")
+    good = True
+    for file in files:
+        accounts = read_accounts(file)
+        good &= all(account.adds_up for account in accounts)
+        lines = [json.dumps(as_dict(file.stem, accounts))] if as_json else []
+        print("\n".join(lines or as_lines(file.stem, accounts)))
+    if not good:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    camera: Annotated[str | None, typer.Option(help="Name of this camera.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file that describes it.")] = None,
+    source: Annotated[str | None, typer.Option(help="As of `run`.")] = None,
+    server: Annotated[str | None, typer.Option(help="HOST:PORT of the server.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="PEM file of the authority to trust.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the token.")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file of its own.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
+    spool: Annotated[Path | None, typer.Option(help="Folder of the queue on disk.")] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Plaintext instead of TLS.")
+    ] = None,
+    upload: Annotated[
+        int, typer.Option(min=0, max=1 << 20, help="Bytes to send for measuring; 0: none.")
+    ] = 16_384,
+    idle: Annotated[
+        float, typer.Option(min=0, max=3600, help="Seconds to leave a connection silent.")
+    ] = 0,
+    as_json: Json = False,
+    weights: Weights = None,
+) -> None:
+    """Looks at what a camera needs, from its lens to the server; exit code 1: something fails.
+
+    Each line is ok, warn or fail, the last two with what to do. Settings are taken as `run` does.
+    """
+    from edge.doctor import examine
+    from edge.doctor_link import Wish
+
     settings = _settings(
-        config, camera=camera, source=source, server=server, fps=fps, quality=quality, side=side,
-        ca=ca, token_file=token_file, certificate=certificate, key=key, spool=spool,
-        seconds=seconds, loop=loop, insecure=insecure, boxes=boxes, weights=weights, budget=budget,
-        latency_target_s=latency_target, coalesce_s=coalesce, quality_floor=quality_floor,
-        profile=profile,
+        config, camera=camera, source=source, server=server, ca=ca, token_file=token_file,
+        certificate=certificate, key=key, spool=spool, insecure=insecure, weights=weights,
     )  # fmt: skip
-    _run(settings, summary_file)
+
+    async def look() -> list[Finding]:
+        found = []
+        async for finding in examine(settings, Wish(None, upload=upload, idle_s=idle)):
+            print(json.dumps(finding.as_dict()) if as_json else finding.line(), flush=True)
+            found.append(finding)
+        return found
+
+    found = asyncio.run(look())
+    if not as_json:
+        print(verdict(found))
+    if any(finding.level == "fail" for finding in found):
+        raise typer.Exit(SOME_BAD)
 
 
 @config_app.command()
@@ -249,6 +359,23 @@ def _run(settings: EdgeSettings, summary_file: Path | None) -> None:
     if report.error is not None:
         _complain(report.error)
         raise typer.Exit(REFUSED if report.refused else exit_code(report.error))
+
+
+def _run_all(config: Path) -> None:
+    from edge.configuration import read_configuration
+    from edge.display import Display, configure_logs
+    from edge.supervise import camera_command, supervise
+
+    good, faults = read_configuration(config).check()
+    for fault in faults:
+        _complain(BadSettings(fault))
+    if faults:
+        raise typer.Exit(exit_code(BadSettings()))
+    display = Display()
+    configure_logs(display)
+    commands = {own.camera: camera_command(str(config), own.camera) for own in good}
+    if code := asyncio.run(supervise(commands, display.print)):
+        raise typer.Exit(code)
 
 
 def _each(jobs: Iterable[Any], work: Callable[[Any], Any], *, as_json: bool) -> None:

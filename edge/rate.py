@@ -22,16 +22,21 @@ from dataclasses import dataclass
 from edge.bucket import WireBucket
 from edge.congestion import LinkEstimate, Sent
 
-# Both ways, as measured over TLS with boxes sent back: a request, its ack and its boxes are
-# segments of their own, each with 52 bytes of TCP and IP, 22 of TLS and about 35 of HTTP/2 and
-# gRPC, and each is acknowledged.
-MESSAGE_COST = 640.0
+# Both ways over TLS: a message is a segment of its own, with 52 bytes of TCP and IP, 22 of TLS and
+# 14 of HTTP/2 and gRPC, and is acknowledged by one of 52. So is its answer, or are ack and boxes,
+# where they come apart.
+_SEGMENT = 52.0
+_ONE_WAY = _SEGMENT + 22 + 14 + 12 + _SEGMENT
+MESSAGE_COST = 3 * _ONE_WAY
 LAYER_COST = 45.0  # its entry in the request, its result, a few boxes
 DEFAULT_QUEUE_S = 1.0  # standing queue that is put up with where no latency is asked for
 MOST_COALESCE_S = 10.0
 
 _HALVING = 72  # steps of quality, of 255, in which a layer's size halves, about
 _LEAST_QUEUE_S = 0.1
+_PIECE = 1200  # bytes of an auxiliary layer in one message: about a segment, to save headers
+_REPLY_SHARE = 0.5  # of the link's rate, for auxiliary layers beside machine layers
+_CRUMB_S = 1e-4  # of rounding
 _BUDGET_SHARE = 0.97  # of the rate for new frames, so that no queue lasts
 _LINK_SHARE = 0.92  # the same where the rate is an estimate
 _LEAST_LIVE_SHARE = 0.5  # while many layers wait; half of that where a latency is asked for
@@ -48,6 +53,7 @@ class Limits:
     best      quality 0..255 where the rate suffices
     least     quality 0..255 below which frames are thinned instead
     fps       frames per second that the source brings
+    gather    seconds for which the server may gather acks
     """
 
     budget: float | None = None
@@ -56,13 +62,14 @@ class Limits:
     best: int = 102
     least: int = 0
     fps: float = 5.0
+    gather: float = 0.0
 
     @property
     def queue(self) -> float:
         """Seconds of standing queue on the link that are put up with."""
         if self.latency is None:
             return DEFAULT_QUEUE_S
-        return max((self.latency - self.coalesce) / 4, _LEAST_QUEUE_S)
+        return max((self.latency - self.coalesce - self.gather) / 4, _LEAST_QUEUE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +96,12 @@ class RateControl:
         self._limits = limits
         self._bucket = WireBucket(limits.budget, now, gather=limits.coalesce)
         self._link = LinkEstimate(
-            limits.queue, None if limits.budget is None else 1.25 * limits.budget, now
+            limits.queue,
+            None if limits.budget is None else 1.25 * limits.budget,
+            now,
+            limits.gather,
         )
-        self._overhead = _Overhead()
+        self._overhead = _Overhead(_expected(limits))
         self._wish: float | None = None  # the server's
         self._credit = 0.0  # wire bytes for frames to come
         self._credited = now - 1.0  # the first frame need not wait
@@ -100,6 +110,9 @@ class RateControl:
         self._layers = 0  # that are coded and not acked
         self._spooled = 0  # their bytes
         self._held_since: float | None = None
+        self._reply = 0  # bytes of auxiliary layers that wait
+        self._urgent = 0.0  # of these, what goes before machine layers
+        self._reply_at = now  # when the link is done with the last piece of one
 
     # -- facts
 
@@ -201,6 +214,53 @@ class RateControl:
             self._held_since = None
         return count
 
+    def reply(self, left: int, sizes: Sequence[int], now: float, *, urgent: bool = False) -> int:
+        """How long a piece of an auxiliary layer may go now, in bytes; 0: none; may set `wake`.
+
+        left   bytes of auxiliary layers that wait; 0: none do
+        sizes  of the machine layers that are ready, which go first unless it is urgent: what they
+               cost is left for them
+        Call it after `release`.
+        """
+        self._reply = left
+        self._urgent = float(min(left, _PIECE)) if urgent else 0.0
+        if not left or not self.is_limited:
+            return left
+        if now < self._reply_at:
+            self._wake_at(self._reply_at)
+            return 0
+        set_aside = 0.0 if urgent or not sizes else self._overhead.cost(sizes)
+        if set_aside >= self._bucket.burst:
+            return 0  # a backlog: it takes all there is until it is short
+        overhead = self._cost_beside(0)
+        least = min(left, _PIECE, max(self._bucket.burst - set_aside - overhead, 1.0))
+        room = self._bucket.left(now) - set_aside - overhead
+        if room < least:
+            self._wake_at(now + (least - room) / self._bucket.refill + _CRUMB_S)
+            return 0
+        return max(int(min(room, left, _PIECE)), 1)
+
+    def replied(self, size: int, now: float) -> None:
+        """A piece of so many bytes went."""
+        cost = self._cost_beside(size)
+        self.told(size, now)
+        if self.is_limited:
+            share = _REPLY_SHARE if self._link.under_way else 1.0
+            self._reply_at = now + cost / (share * self._link.rate)
+
+    def told(self, size: int, now: float) -> None:
+        """A message of another kind, of so many bytes, went."""
+        cost = self._cost_beside(size)
+        self._bucket.spend(cost, now)
+        self._overhead.beside(cost)
+
+    def _cost_beside(self, size: int) -> float:
+        """Wire bytes of a message that is not answered."""
+        return size + self._overhead.message / 2
+
+    def _wake_at(self, moment: float) -> None:
+        self.wake = moment if self.wake is None else min(self.wake, moment)
+
     def _affordable(self, sizes: Sequence[int], now: float) -> int:
         gathered = self._limits.coalesce * self._link.rate
         window = self._link.window + gathered - self._link.in_flight
@@ -208,7 +268,7 @@ class RateControl:
         for n in range(1, len(sizes) + 1):
             cost = self._overhead.cost(sizes[:n])
             if n == 1:
-                patience = self._bucket.wait(cost, now)
+                patience = self._bucket.wait(cost, now, beside=self._urgent)
                 if patience > 0:
                     self.wake = now + patience
                     return 0
@@ -234,7 +294,7 @@ class RateControl:
         under_way = self._link.under_way
         layers = self._layers - sum(message.layers for message in under_way)
         payload = self._spooled - sum(message.payload for message in under_way)
-        waiting = payload + layers * self._frame_cost(0)
+        waiting = payload + layers * self._frame_cost(0) + self._reply
         usual = rate * self._limits.coalesce + self._frame_cost(self._floor)
         least = _LEAST_LIVE_SHARE if self._limits.latency is None else _LEAST_LIVE_SHARE / 2
         return rate * max(most - max(waiting - usual, 0.0) / (_DRAIN_S * rate), least)
@@ -262,9 +322,11 @@ class _Overhead:
     """What a message costs beyond its layers: an estimate, then learned from ten messages on."""
 
     _MESSAGES = 10
+    _LEAST_WEIGHT = 0.3  # of ten messages against all before
 
-    def __init__(self) -> None:
-        self.message = MESSAGE_COST
+    def __init__(self, expected: float) -> None:
+        self.message = expected
+        self._rounds = 0
         self._began: int | None = None  # wire bytes when this round of learning began
         self._messages = 0
         self._payload = 0.0
@@ -280,15 +342,29 @@ class _Overhead:
         self._messages += 1
         self._payload += message.payload + LAYER_COST * message.layers
 
+    def beside(self, cost: float) -> None:
+        """Wire bytes that were spent on something else."""
+        self._payload += cost
+
     def measured(self, wire: int) -> None:
         if self._began is not None and self._messages < self._MESSAGES:
             return
         if self._began is not None:
             seen = (wire - self._began - self._payload) / self._messages
-            self.message += 0.3 * (min(max(seen, 60.0), 4 * MESSAGE_COST) - self.message)
+            self._rounds += 1
+            weight = max(1 / (1 + self._rounds), self._LEAST_WEIGHT)
+            self.message += weight * (min(max(seen, 60.0), 5 * MESSAGE_COST) - self.message)
         elif not self._messages:
             return
         self._began, self._messages, self._payload = wire, 0, 0.0
+
+
+def _expected(limits: Limits) -> float:
+    """What a message costs beyond its layers, as long as nothing has been learned."""
+    if not limits.gather:
+        return MESSAGE_COST
+    messages = min(limits.fps, 1 / limits.coalesce if limits.coalesce else math.inf)
+    return _ONE_WAY + _ONE_WAY / max(limits.gather * messages, 1.0)  # per second, and per answer
 
 
 def _tighter(a: float | None, b: float | None) -> float | None:

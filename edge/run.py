@@ -10,31 +10,44 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from common.bitstream import RECOGNISE
+import structlog
+
+from common.bitstream import DETECT, RECOGNISE
 from common.codec import Coded
 from common.errors import BadPicture, GlimpseError, Unreachable
+from common.events import AuxiliaryOutcome
 from common.session import EdgeSession
+from common.types import FrameId
+from edge.auxiliary import AuxiliaryEncoder
 from edge.camera import Camera
 from edge.chain import Chain
 from edge.counter import WireBytes, WireCounter
 from edge.display import Display, status_line
 from edge.encoder import Encoder, open_encoder
+from edge.keeper import Answer, Keeper, no_auxiliary
 from edge.ledger import Ledger
 from edge.links import Links
-from edge.pictures import Picture
+from edge.pictures import Picture, Pixels
 from edge.profile import Policy
 from edge.rate import Plan, RateControl
+from edge.ring import Ring
 from edge.settings import EdgeSettings
 from edge.sources import camera_frames
-from edge.spool import MemorySpool, Spool, SqliteSpool
+from edge.spool import MemorySpool, SpoolStatus
+from edge.spool_sqlite import SqliteSpool, spool_file
+from edge.steady import SteadySpool
 from edge.task import Task
+from edge.telemetry import telemetry
 from edge.uplink import Uplink
 
+log = structlog.get_logger()
+
+_NO_ENCODER = "these weights have no auxiliary encoder"
 _MEASURE_EVERY_S = 0.25
 _STATUS_EVERY = 2  # measurements
 
@@ -56,9 +69,11 @@ async def run(settings: EdgeSettings, source: str, display: Display) -> Report:
     """
     links = Links(settings.link)
     encoder = open_encoder(settings)
+    keeper = _open_keeper(settings, encoder)
     spool = _open_spool(settings)
     try:
-        return await _Run(settings, source, display, links, encoder, spool).run()
+        with keeper or nullcontext():
+            return await _Run(settings, source, display, links, encoder, spool, keeper).run()
     finally:
         spool.close()
 
@@ -73,7 +88,8 @@ class _Run:
         display: Display,
         links: Links,
         encoder: Encoder,
-        spool: Spool,
+        spool: SteadySpool,
+        keeper: Keeper | None,
     ) -> None:
         boot = secrets.token_urlsafe(6)
         self._settings = settings
@@ -81,7 +97,9 @@ class _Run:
         self._spool = spool
         self._counter = WireCounter(settings.server)
         self._wire: WireBytes | None = None
-        self._ledger = Ledger(boot, spool.status().frames)
+        self._told_at = time.monotonic()
+        self._ledger = Ledger(boot, spool.status().frames, time.time())
+        spool.keep_account(boot, self._ledger.rows)
         self._rate = RateControl(settings.limits(), time.monotonic())
         session = EdgeSession(
             settings.camera,
@@ -89,6 +107,7 @@ class _Run:
             encoder.model_id,
             random=random.random,
             want_boxes=settings.boxes,
+            gather=settings.gather_s,
             software=software(),
             paced=True,
         )
@@ -104,16 +123,23 @@ class _Run:
         self._uplink = Uplink(
             session, links(), spool, self._ledger, renew=links, rate=self._rate,
             on_ending=self._count, break_off=chain.break_off, on_verdict=task.answered,
+            auxiliary=_answers(settings, keeper),
         )  # fmt: skip
+
+        self._last: tuple[Pixels, Coded]  # that was coded; the next is, when it has been sent
 
         def encode(picture: Picture, plan: Plan) -> Coded:
             analysis = encoder.analyse(picture)
             profile, own = task.plan(analysis, plan)
-            return chain.code(analysis, own, profile)
+            coded = chain.code(analysis, own, profile)
+            self._last = picture.pixels, coded
+            return coded
 
         def send(seq: int, captured_at: float, data: bytes) -> None:
             task.sent(seq)
             self._uplink.frame(seq, captured_at, data)
+            if keeper is not None and self._last[1].header.profile == DETECT:
+                keeper.offer(FrameId(settings.camera, boot, seq), *self._last)
 
         stopping = threading.Event()
         self._frames = camera_frames(settings, source, stopping)
@@ -155,12 +181,31 @@ class _Run:
             await asyncio.sleep(_MEASURE_EVERY_S)
             self._wire = wire = await asyncio.to_thread(self._counter.sample)
             spooled = await asyncio.to_thread(self._spool.status)
+            self._take_late()
             total = None if wire is None else wire.sent + wire.received
             self._rate.measured(total, (spooled.frames, spooled.bytes), time.monotonic())
+            self._tell(spooled)
             if turn % _STATUS_EVERY == 0:
                 rate = self._rate.bytes_per_second
                 line = status_line(self._ledger, self._seconds, wire, spooled.frames, rate)
                 self._display.status(line, self._seconds)
+
+    def _tell(self, spooled: SpoolStatus) -> None:
+        """The server, if it is time, how this camera is."""
+        every, now = self._settings.telemetry_s, time.monotonic()
+        if not every or now < self._told_at + every:
+            return
+        self._told_at = now
+        rate = self._rate.bytes_per_second
+        self._uplink.tell(telemetry(self._ledger, spooled, self._wire, rate, time.time()))
+
+    def _take_late(self) -> None:
+        """Into the ledger: what the spool did by itself."""
+        for boot, frames in self._spool.take_late().items():
+            self._ledger.on_settled(boot, frames, refused=False)
+        for reason, frames in self._spool.take_arrived().items():
+            self._ledger.on_arrived(reason, frames)
+        self._ledger.on_found(self._spool.take_found())
 
     def _count(self) -> None:
         self._wire = self._counter.sample() or self._wire
@@ -171,6 +216,8 @@ class _Run:
 
     def _report(self, uplink: GlimpseError | None, camera: GlimpseError | None) -> Report:
         spooled = self._spool.status().frames
+        self._take_late()
+        self._ledger.ended = True
         names = {
             "camera": self._settings.camera,
             "server": self._settings.server,
@@ -205,11 +252,34 @@ def software() -> str:
         return "glimpse-edge"
 
 
-def _open_spool(settings: EdgeSettings) -> Spool:
+def _open_spool(settings: EdgeSettings) -> SteadySpool:
     if settings.spool is None:
-        return MemorySpool(settings.camera, max_bytes=settings.max_spool_bytes)
-    path = settings.spool / f"{settings.camera}.sqlite"
-    return SqliteSpool(path, settings.camera, max_bytes=settings.max_spool_bytes)
+        return SteadySpool(MemorySpool(settings.camera, max_bytes=settings.max_spool_bytes))
+    path = spool_file(settings.spool, settings.camera)
+    return SteadySpool(SqliteSpool(path, settings.camera, max_bytes=settings.max_spool_bytes))
+
+
+def _open_keeper(settings: EdgeSettings, encoder: Encoder) -> Keeper | None:
+    """None: nothing is kept."""
+    if settings.auxiliary == "off" or settings.spool is None:
+        return None
+    auxiliary = AuxiliaryEncoder.load(settings.weights, side=settings.side)
+    if auxiliary is None:
+        log.warning("nothing is kept for pictures", reason=_NO_ENCODER)
+        return None
+    folder = settings.spool / f"{settings.camera}.ring"
+    ring = Ring(folder, max_bytes=settings.ring_bytes, max_age=settings.ring_age_s)
+    quality = round(settings.auxiliary_quality * 255)
+    return Keeper(settings.auxiliary, ring, auxiliary, encoder.codec, quality=quality)
+
+
+def _answers(settings: EdgeSettings, keeper: Keeper | None) -> Callable[[FrameId, int], Answer]:
+    """To requests for auxiliary layers."""
+    if keeper is not None:
+        return keeper.find
+    if settings.auxiliary == "off":
+        return no_auxiliary
+    return lambda *_: Answer(AuxiliaryOutcome.UNSUPPORTED, _NO_ENCODER)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from common.errors import BadSettings
 from common.temporal import USUAL_HOLD
 from edge.address import shown
 from edge.budget import parse_budget
+from edge.keeper import Mode
 from edge.link import Link
 from edge.masks import Point, mask_faults
 from edge.profile import ProfileSetting
@@ -168,6 +169,13 @@ class EdgeSettings(BaseSettings):
         description="Seconds, 0 to 10, for which layers are gathered into one message, which "
         "saves headers; 0: each frame at once.",
     )
+    gather_s: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Seconds, 0 to 10, for which the server may gather its answers (acks, boxes) "
+        "into one message, which saves headers; the server itself has boxes at once.",
+    )
     quality_floor: float = Field(
         0.0, ge=0, le=1, description="0 to 1: quality below which frames are thinned instead."
     )
@@ -192,6 +200,27 @@ class EdgeSettings(BaseSettings):
     max_spool_bytes: int = Field(
         256 << 20, ge=4096, le=1 << 40, description="Bound of the spool; then the oldest expire."
     )
+    telemetry_s: float = Field(
+        60.0,
+        ge=0,
+        le=86_400,
+        description="Seconds between two words to the server on how this camera is; 0: none.",
+    )
+    auxiliary: Mode = Field(
+        "off",
+        description="Whether the camera can give more of a frame when a person asks for a picture: "
+        "off, with_frame (its auxiliary layer is made at once) or later (its picture is kept). "
+        "Needs spool: what is kept lies there, and is sent only when asked for.",
+    )
+    auxiliary_quality: float = Field(
+        0.5, ge=0, le=1, description="Quality of layers made with_frame, 0 to 1."
+    )
+    ring_bytes: int = Field(
+        256 << 20, ge=1 << 16, le=1 << 40, description="Bound of what is kept; the oldest go first."
+    )
+    ring_age_s: float = Field(
+        86_400.0, gt=0, le=31_536_000, description="Seconds for which a frame is kept at the most."
+    )
     seconds: float | None = Field(
         None, gt=0, description="Seconds to capture for; none: to the source's end."
     )
@@ -206,6 +235,11 @@ class EdgeSettings(BaseSettings):
         if faults := mask_faults(masks):
             raise ValueError("; ".join(faults))
         return masks
+
+    @field_validator("auxiliary", mode="before")
+    @classmethod
+    def _no_boolean(cls, auxiliary: Any) -> Any:
+        return "off" if auxiliary is False else auxiliary  # as YAML reads a plain off
 
     @field_validator("budget")
     @classmethod
@@ -235,8 +269,11 @@ class EdgeSettings(BaseSettings):
             raise ValueError("certificate and key go together")
         if self.token and self.token_file:
             raise ValueError("token and token_file exclude each other")
-        if self.latency_target_s is not None and self.coalesce_s >= self.latency_target_s:
-            raise ValueError("coalesce_s must be less than latency_target_s")
+        held = self.coalesce_s + self.gather_s
+        if self.latency_target_s is not None and held >= self.latency_target_s:
+            raise ValueError("coalesce_s must be less than latency_target_s, gather_s included")
+        if self.auxiliary != "off" and self.spool is None:
+            raise ValueError("auxiliary needs spool: a folder for what is kept")
         if self.profile == "adaptive" and not self.boxes:
             raise ValueError("profile adaptive lives on the server's answers: boxes must be on")
         return self
@@ -247,6 +284,7 @@ class EdgeSettings(BaseSettings):
             budget=None if self.budget is None else parse_budget(self.budget),
             latency=self.latency_target_s,
             coalesce=self.coalesce_s,
+            gather=self.gather_s,
             best=round(self.quality * 255),
             least=round(self.quality_floor * 255),
             fps=self.fps,

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Callable
 import grpc.aio
 
 from common.errors import GlimpseError, RemoteProtocolError, Unreachable
-from common.events import Connected, Disconnected, Received, ToEdge, ToServer
+from common.events import Connected, Disconnected, Received, ToEdge, ToServer, Welcome
+from common.shorthand import Shorthand
 from edge import wire
 from edge.link import Link
 from glimpse.v1 import ingest_pb2, ingest_pb2_grpc
@@ -48,10 +49,11 @@ class Stream:
         self._on_ending = on_ending
         self._requests: Requests = asyncio.Queue()
         self._closing = False
+        self._shorthand: Shorthand | None = None  # if the server reads it
         self._task = asyncio.create_task(self._run(at))
 
     def send(self, message: ToServer) -> None:
-        self._requests.put_nowait(wire.to_wire(message))
+        self._requests.put_nowait(wire.to_wire(message, self._shorthand))
 
     def close(self) -> None:
         """Ends the stream after what was sent before; within two seconds in any case."""
@@ -86,6 +88,8 @@ class Stream:
             self._emit(self, Connected())
             async for response in call:
                 message = wire.from_wire(response)
+                if isinstance(message, Welcome) and message.short_layers:
+                    self._shorthand = Shorthand()
                 if message is not None:
                     self._emit(self, Received(message))
         except grpc.aio.AioRpcError as error:

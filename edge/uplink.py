@@ -24,6 +24,8 @@ from common.errors import (
 )
 from common.events import (
     ArmTimer,
+    AuxiliaryFound,
+    AuxiliaryReply,
     Close,
     Connect,
     Deliver,
@@ -32,19 +34,23 @@ from common.events import (
     EdgeEvent,
     Fetch,
     Fetched,
+    FindAuxiliary,
     Finish,
     FrameCoded,
     GoodbyeCode,
     Layers,
+    Measured,
     Outcome,
     RateTarget,
     Received,
     Released,
+    ReplyReleased,
     Results,
     Send,
     SourceEnded,
     Spool,
     Started,
+    Telemetry,
     Tick,
     Unspool,
     Verdict,
@@ -53,6 +59,7 @@ from common.events import (
 from common.session import EdgeSession
 from common.types import FrameId, Layer
 from edge import spool as spools
+from edge.keeper import Answer, no_auxiliary
 from edge.ledger import Ledger
 from edge.link import Link
 from edge.rate import RateControl
@@ -67,7 +74,10 @@ _ERRORS: dict[GoodbyeCode, type[GlimpseError]] = {
 }
 
 
-_Event = EdgeEvent | StreamEvent
+_Event = EdgeEvent | StreamEvent | Fetch
+
+_READ_AGAIN_S = 1.0
+_TELEMETRY_BYTES = 40  # of one, about
 
 
 class Uplink:
@@ -79,6 +89,7 @@ class Uplink:
     on_ending  called before a connection is closed by this side: a last chance to count its bytes
     break_off  called when the chain of layers is broken: the next one must lean on none
     on_verdict called with the server's word on a frame
+    auxiliary  finds or makes the auxiliary layer of a frame; called in another thread
     """
 
     def __init__(
@@ -93,6 +104,7 @@ class Uplink:
         on_ending: Callable[[], None] = lambda: None,
         break_off: Callable[[], None] = lambda: None,
         on_verdict: Callable[[Verdict], None] = lambda _: None,
+        auxiliary: Callable[[FrameId, int], Answer] = no_auxiliary,
     ) -> None:
         self.trouble: GlimpseError | None = None  # why there is no connection now
         self._session = session
@@ -111,6 +123,8 @@ class Uplink:
         self._refused: set[FrameId] = set()  # delivered as refused, not yet out of the spool
         self._break_off = break_off
         self._on_verdict = on_verdict
+        self._auxiliary = auxiliary
+        self._searches: set[asyncio.Task[None]] = set()
         self._link_of_last: int | None = None  # of the last layer that was spooled
         self._last_seq = -1  # its number
         self._healed = -1  # layers up to this one may be of a chain that is broken
@@ -119,6 +133,10 @@ class Uplink:
     def frame(self, seq: int, captured_at: float, data: bytes) -> None:
         """A layer of this boot, captured_at in unix seconds; seq rises from call to call."""
         self._events.put_nowait((None, FrameCoded(seq, captured_at, data)))
+
+    def tell(self, telemetry: Telemetry) -> None:
+        """How this camera is; goes now, or never."""
+        self._events.put_nowait((None, Measured(telemetry)))
 
     def end(self) -> None:
         """No frame will follow: `run` returns when all are settled."""
@@ -151,6 +169,9 @@ class Uplink:
                     continue  # an event of a connection that was closed or lost
                 if event is None:
                     return
+                if isinstance(event, Fetch):
+                    await self._fetch(event)
+                    continue
                 if isinstance(event, GlimpseError):
                     self._report(event)
                     event = Disconnected(str(event))
@@ -180,9 +201,19 @@ class Uplink:
             self._session.ready(), time.monotonic(), ending=self._ending
         ):
             await self._handle(Released(count))
+        await self._release_replies(self._rate)
         if self._wake is not None:
             self._wake.cancel()
         self._wake = self._tick_at(self._rate.wake)
+
+    async def _release_replies(self, rate: RateControl) -> None:
+        while True:
+            now = time.monotonic()
+            left, urgent = self._session.reply(now) or (0, False)
+            most = rate.reply(left, self._session.ready(), now, urgent=urgent)
+            if not most:
+                return
+            await self._handle(ReplyReleased(most))
 
     def _welcomed(self) -> None:
         if self._rate is not None:
@@ -212,13 +243,19 @@ class Uplink:
                     if self._rate is not None:
                         sizes = [len(entry.data) for entry in message.layers]
                         self._rate.sent(sizes, time.monotonic())
+                if isinstance(message, AuxiliaryReply) and self._rate is not None:
+                    self._rate.replied(len(message.data), time.monotonic())
+                if isinstance(message, Telemetry) and self._rate is not None:
+                    self._rate.told(_TELEMETRY_BYTES, time.monotonic())
                 if self._stream is not None:
                     self._stream.send(message)
             case Unspool(frames):
                 await self._drop(frames)
             case Fetch():
-                found = await asyncio.to_thread(self._spool.peek, action.cursor, action.limit)
-                self._events.put_nowait((None, Fetched(action, *found)))
+                await self._fetch(action)
+            case FindAuxiliary():
+                self._searches.add(search := asyncio.create_task(self._search(action)))
+                search.add_done_callback(self._searches.discard)
             case Deliver(item):
                 self._deliver(item)
             case ArmTimer(at):
@@ -229,6 +266,21 @@ class Uplink:
                 self._close(action)
             case Finish():
                 self._finished = True
+
+    async def _fetch(self, fetch: Fetch) -> None:
+        """Answers it, later if the disk fails: the session waits for what is spooled."""
+        try:
+            found = await asyncio.to_thread(self._spool.peek, fetch.cursor, fetch.limit)
+        except StoreFull:
+            again = asyncio.get_running_loop().call_later
+            again(_READ_AGAIN_S, self._events.put_nowait, (None, fetch))
+            return
+        self._events.put_nowait((None, Fetched(fetch, *found)))
+
+    async def _search(self, find: FindAuxiliary) -> None:
+        """Looks for an auxiliary layer, or makes it, while frames go on."""
+        found = await asyncio.to_thread(self._auxiliary, find.frame, find.quality)
+        self._events.put_nowait((None, AuxiliaryFound(find.number, *found)))
 
     async def _put(self, layer: Layer) -> None:
         if not self._follows(layer):
@@ -332,3 +384,5 @@ class Uplink:
             self._closing.add(self._stream)
         for stream in self._closing:
             await stream.closed()
+        if self._searches:
+            await asyncio.wait(self._searches)

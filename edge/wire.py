@@ -7,35 +7,46 @@ score above 1 is the server's fault and raises RemoteProtocolError.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from common.errors import RemoteProtocolError
 from common.events import (
+    AuxiliaryReply,
+    AuxiliaryRequest,
     FrameRange,
     FrameResult,
     Goodbye,
     GoodbyeCode,
     Hello,
+    LayerEntry,
     Layers,
     Outcome,
     RateTarget,
     Results,
+    Telemetry,
     ToEdge,
     ToServer,
     Welcome,
 )
+from common.shorthand import Said, Shorthand
 from common.types import Box, Presence
 from glimpse.v1 import ingest_pb2, types_pb2
 
 _US = 1_000_000  # microseconds per second
 
 
-def to_wire(message: ToServer) -> ingest_pb2.StreamRequest:
-    """What the edge says, as the contract has it."""
+def to_wire(message: ToServer, shorthand: Shorthand | None = None) -> ingest_pb2.StreamRequest:
+    """What the edge says, as the contract has it; `shorthand`, if the server reads it."""
     match message:
         case Hello():
             return ingest_pb2.StreamRequest(hello=_hello(message))
         case Layers():
-            return ingest_pb2.StreamRequest(layers=_layers(message))
+            return ingest_pb2.StreamRequest(layers=_layers(message, shorthand))
+        case AuxiliaryReply():
+            return ingest_pb2.StreamRequest(auxiliary_reply=_auxiliary_reply(message))
+        case Telemetry():
+            telemetry = ingest_pb2.Telemetry(**asdict(message))
+            return ingest_pb2.StreamRequest(telemetry=telemetry)
         case Goodbye():
             return ingest_pb2.StreamRequest(goodbye=_goodbye(message))
 
@@ -52,6 +63,8 @@ def from_wire(response: ingest_pb2.StreamResponse) -> ToEdge | None:
             return _results(response.results)
         case "rate_target":
             return RateTarget(response.rate_target.bytes_per_second)
+        case "auxiliary_request":
+            return _auxiliary_request(response.auxiliary_request)
         case "goodbye":
             return _read_goodbye(response.goodbye)
         case _:
@@ -68,21 +81,34 @@ def _hello(hello: Hello) -> ingest_pb2.Hello:
         ],
         want_boxes=hello.want_boxes,
         software=hello.software,
+        packed_boxes=hello.packed_boxes,
+        auxiliary=hello.auxiliary,
+        gather_ms=round(hello.gather * 1000),
     )
 
 
-def _layers(message: Layers) -> ingest_pb2.Layers:
-    return ingest_pb2.Layers(
-        first=message.first,
-        layers=[
-            ingest_pb2.Layer(
-                boot=entry.boot,
-                seq=entry.seq,
-                captured_at_us=round(entry.captured_at * _US),
-                data=entry.data,
-            )
-            for entry in message.layers
-        ],
+def _layers(message: Layers, shorthand: Shorthand | None) -> ingest_pb2.Layers:
+    layers = [_layer(entry, shorthand) for entry in message.layers]
+    return ingest_pb2.Layers(first=message.first, layers=layers)
+
+
+def _layer(entry: LayerEntry, shorthand: Shorthand | None) -> ingest_pb2.Layer:
+    said = Said(entry.boot, entry.seq, round(entry.captured_at * _US))
+    steps = None if shorthand is None else shorthand.shorten(said)
+    if steps is not None:
+        return ingest_pb2.Layer(seq_step=steps[0], captured_step_us=steps[1], data=entry.data)
+    return ingest_pb2.Layer(
+        boot=said.boot, seq=said.seq, captured_at_us=said.captured_us, data=entry.data
+    )
+
+
+def _auxiliary_reply(message: AuxiliaryReply) -> ingest_pb2.AuxiliaryReply:
+    return ingest_pb2.AuxiliaryReply(
+        request=message.request,
+        outcome=ingest_pb2.AuxiliaryOutcome.ValueType(message.outcome),
+        reason=message.reason[:512],
+        size=message.size,
+        data=message.data,
     )
 
 
@@ -95,7 +121,11 @@ def _goodbye(message: Goodbye) -> ingest_pb2.Goodbye:
 
 def _welcome(welcome: ingest_pb2.Welcome) -> Welcome:
     settled = tuple(FrameRange(r.boot, r.first, r.last) for r in welcome.settled)
-    return Welcome(welcome.session, settled, welcome.credits, welcome.max_layer_bytes)
+    labels = tuple(welcome.labels)
+    return Welcome(
+        *(welcome.session, settled, welcome.credits, welcome.max_layer_bytes),
+        *(labels, welcome.short_layers),
+    )
 
 
 def _results(results: ingest_pb2.Results) -> Results:
@@ -107,7 +137,12 @@ def _frame_result(result: ingest_pb2.FrameResult) -> FrameResult:
     outcome = Outcome(result.outcome) if known else Outcome.UNSPECIFIED
     boxes = _boxes(result.boxes) if result.has_boxes else None
     presences = _presences(result.presences)
-    return FrameResult(result.boot, result.seq, outcome, result.reason, boxes, presences)
+    packed = result.packed if result.HasField("packed") else None
+    return FrameResult(result.boot, result.seq, outcome, result.reason, boxes, presences, packed)
+
+
+def _auxiliary_request(m: ingest_pb2.AuxiliaryRequest) -> AuxiliaryRequest:
+    return AuxiliaryRequest(m.request, m.boot, m.seq, m.quality, m.deadline_ms / 1000, m.urgent)
 
 
 def _boxes(boxes: Iterable[types_pb2.Box]) -> tuple[Box, ...]:

@@ -10,6 +10,7 @@
     watch(cameras)              every frame from now on; survives lost connections
     frames(camera, label, ...)  what is stored, newest first
     frame("gate/b1/7")          one stored frame with its layer
+    reconstruct("gate/b1/7")    a picture of it, made when somebody asks
 
 `verify_webhook` is for who receives the server's webhooks.
 
@@ -35,7 +36,17 @@ from glimpse.errors import (
     Unsupported,
 )
 from glimpse.retry import Retry
-from glimpse.types import Box, Detection, Frame, FrameId, Presence, Sighting
+from glimpse.types import (
+    Box,
+    Detection,
+    Frame,
+    FrameId,
+    Picture,
+    Presence,
+    Progress,
+    Seen,
+    Sighting,
+)
 from glimpse.webhooks import verify_webhook
 
 __all__ = [
@@ -53,8 +64,11 @@ __all__ = [
     "ModelMismatch",
     "NotFound",
     "PermissionDenied",
+    "Picture",
     "Presence",
+    "Progress",
     "Retry",
+    "Seen",
     "Sighting",
     "TimedOut",
     "Unauthenticated",

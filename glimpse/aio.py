@@ -12,12 +12,13 @@ from typing import Any
 
 import grpc
 
-from glimpse import wire
+from glimpse import pictures, wire
 from glimpse.connection import Connection
 from glimpse.errors import Closed, Error, InvalidLayer, InvalidRequest, Unavailable
+from glimpse.pictures import AuxiliaryWish, Reconstruction, reconstruct_request
 from glimpse.retry import Outages, Retry, may_pass
-from glimpse.types import Detection, Frame, FrameId, Sighting
-from glimpse.v1 import archive_pb2_grpc, detection_pb2_grpc
+from glimpse.types import Detection, Frame, FrameId, Picture, Progress, Sighting
+from glimpse.v1 import archive_pb2_grpc, detection_pb2_grpc, reconstruction_pb2_grpc
 from glimpse.wire import Moment
 
 TIMEOUT_S = 10.0
@@ -45,6 +46,7 @@ class AsyncClient:
             )
         self._detection = detection_pb2_grpc.DetectionServiceStub(self._channel)
         self._archive = archive_pb2_grpc.ArchiveServiceStub(self._channel)
+        self._reconstruction = reconstruction_pb2_grpc.ReconstructionServiceStub(self._channel)
 
     @classmethod
     def connect(
@@ -158,6 +160,88 @@ class AsyncClient:
         """One stored frame with its layer, by name or as 'CAMERA/BOOT/SEQ'. Raises NotFound."""
         found = await self._call(self._archive.GetFrame, wire.frame_request(frame), timeout_s)
         return wire.frame(found.frame, found.layer)
+
+    async def reconstruct(
+        self,
+        of: FrameId | str | bytes,
+        *,
+        steps: int = 0,
+        fidelity: float = 0.5,
+        seed: int = 0,
+        auxiliary: AuxiliaryWish | bytes = "if stored",
+        quality: int | None = None,
+        why: str = "",
+        urgent: bool = True,
+        on_progress: Callable[[Progress], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> Picture:
+        """A picture of a stored frame, by name or as 'CAMERA/BOOT/SEQ', or of a layer at hand.
+
+        steps        0: the faithful view; 1..8: with detail that is generated, and is no evidence
+        fidelity     0..1, how much of the faithful view stays
+        seed         chooses among plausible details, 0..2**32-1
+        auxiliary    of a stored frame: 'never', 'if stored', 'fetch' (from the camera, which costs
+                     it bytes); or the auxiliary layer itself
+        quality      of one that is fetched, 0..255; None: the server's default
+        why          for the server's audit
+        urgent       before those of whom nobody waits for an answer
+        on_progress  is told of each change; what it raises ends the call, as leaving does
+        timeout_s    of all of it; None: 300
+
+        Where the auxiliary layer cannot be had the picture is made without, and its notes say why.
+        Raises NotFound, InvalidLayer, InvalidRequest, and ModelMismatch for a server without a
+        decoder of this layer; ValueError for arguments that no server takes.
+        """
+        request = reconstruct_request(
+            of, steps=steps, fidelity=fidelity, seed=seed, auxiliary=auxiliary, quality=quality,
+            why=why, urgent=urgent,
+        )  # fmt: skip
+        invalid = InvalidLayer if isinstance(of, bytes) else InvalidRequest
+        deadline = time.monotonic() + (pictures.TIMEOUT_S if timeout_s is None else timeout_s)
+        failures = begun = 0
+        while True:
+            made = Reconstruction()
+            left = max(deadline - time.monotonic(), 0.0)
+            try:
+                return await self._picture(made, request, on_progress, left, invalid)
+            except Unavailable as fault:
+                wait, failures = self._retry.wait(failures), failures + 1
+                begun += made.begun
+                if (
+                    not may_pass(fault)
+                    or begun >= pictures.TRIES
+                    or time.monotonic() + wait >= deadline
+                ):
+                    raise
+            await self._pause(wait)
+
+    async def _picture(
+        self,
+        made: Reconstruction,
+        request: Any,
+        on_progress: Callable[[Progress], None] | None,
+        timeout_s: float,
+        invalid: type[Error],
+    ) -> Picture:
+        call = self._start(self._reconstruction.Reconstruct, request, timeout=timeout_s)
+        try:
+            async for message in call:
+                if (progress := made.take(message)) and on_progress is not None:
+                    on_progress(progress)
+        except grpc.aio.AioRpcError as error:
+            fault = self._connection.explain(error, invalid)
+            if self._closed.is_set():
+                raise Closed("the client was closed during the call") from fault
+            raise fault from error
+        except asyncio.CancelledError:
+            if not self._ended_the_call():
+                raise
+            raise Closed("the client was closed during the call") from None
+        finally:
+            call.cancel()
+        if made.picture is None:
+            raise Error(f"{self._connection.server} ended the call without a picture")
+        return made.picture
 
     async def close(self) -> None:
         """Ends every call and lets the connection go. May be called twice."""

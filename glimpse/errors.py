@@ -28,11 +28,11 @@ class InvalidLayer(Error):
 
 
 class ModelMismatch(Error):
-    """The layer is of a model that the server does not have."""
+    """The server has no model for this layer, or none that makes pictures."""
 
 
 class InvalidRequest(Error):
-    """No camera or frame can have such a name, or a page token is none."""
+    """No camera or frame can have such a name, or there is no such page, or no such picture."""
 
 
 class NotFound(Error):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,6 +99,74 @@ class Sighting:
     @property
     def camera(self) -> str:
         return self.frame.camera
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is going on with a picture that was asked for.
+
+    phase       'queued', 'loading' (the decoder), 'waiting' (for the camera's auxiliary layer),
+                'step', or 'picture': one is there, and a better one is still expected
+    place       how many go before, while queued
+    patience_s  the longest that the auxiliary layer is waited for, while waiting
+    done, of    steps, in 'step'; done 0: the faithful view
+    preview     WebP of the picture so far, in 'step'
+    picture     the one that is there, in 'picture'
+    """
+
+    phase: Literal["queued", "loading", "waiting", "step", "picture"]
+    place: int = 0
+    patience_s: float = 0.0
+    done: int = 0
+    of: int = 0
+    preview: bytes = b""
+    picture: Picture | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Which parts of a picture were seen in a reference picture of the same camera.
+
+    columns, rows  of cells of 8 x 8 pixels
+    shares         a byte for each, row by row: 0 (restored) .. 255 (as it was seen)
+    """
+
+    columns: int
+    rows: int
+    shares: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of a frame, for people.
+
+    png              the file; it says of itself what `provenance` says
+    width, height    pixels
+    generated        detail in it is generated, and is not evidence
+    machine_bytes    of the layer as the camera sent it
+    auxiliary_bytes  of the auxiliary layer, 0: made without one
+    steps, fidelity, seed  by which it was made
+    decoder          which one made it
+    notes            what a person should know, such as why there is no auxiliary layer
+    seen             None: there was no reference picture
+    provenance       all of this and more, a JSON object
+    cached           it had been made before
+    """
+
+    png: bytes = field(repr=False)
+    width: int
+    height: int
+    generated: bool
+    machine_bytes: int
+    auxiliary_bytes: int
+    steps: int
+    fidelity: float
+    seed: int
+    decoder: str
+    notes: tuple[str, ...]
+    seen: Seen | None
+    provenance: dict[str, Any] = field(repr=False)
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,14 @@ _FLOAT = struct.Struct("f")
 
 def detect_request(layer: bytes, min_score: float | None) -> detection_pb2.DetectRequest:
     """Raises InvalidLayer for what no server would read to its end."""
+    return detection_pb2.DetectRequest(layer=bounded(layer), min_score=min_score)
+
+
+def bounded(layer: bytes) -> bytes:
+    """The same layer. Raises InvalidLayer for what no server would read to its end."""
     if len(layer) > MAX_LAYER_BYTES:
         raise InvalidLayer(f"a layer of {len(layer)} bytes is over the limit of {MAX_LAYER_BYTES}")
-    return detection_pb2.DetectRequest(layer=layer, min_score=min_score)
+    return layer
 
 
 def watch_request(cameras: Iterable[str], min_score: float | None) -> detection_pb2.WatchRequest:
@@ -99,14 +104,14 @@ def frame(f: archive_pb2.ArchivedFrame, layer: bytes | None = None) -> Frame:
 
 
 def _boxes(boxes: Iterable[types_pb2.Box]) -> tuple[Box, ...]:
-    return tuple(Box(b.label, *map(_plain, (b.score, b.x1, b.y1, b.x2, b.y2))) for b in boxes)
+    return tuple(Box(b.label, *map(plain, (b.score, b.x1, b.y1, b.x2, b.y2))) for b in boxes)
 
 
 def _presences(presences: Iterable[types_pb2.Presence]) -> tuple[Presence, ...]:
-    return tuple(Presence(p.label, _plain(p.score)) for p in presences)
+    return tuple(Presence(p.label, plain(p.score)) for p in presences)
 
 
-def _plain(value: float) -> float:
+def plain(value: float) -> float:
     """A float32 as the shortest decimal that names it: 0.3, not 0.30000001192092896."""
     for digits in range(6, 9):
         short = float(f"{value:.{digits}g}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import structlog
@@ -27,6 +28,7 @@ from cloud.audit import Audit
 from cloud.identity import Identity
 from cloud.logins import Logins
 from cloud.metrics import Metrics
+from cloud.reconstruct import Reconstructor
 from cloud.status import status_of
 from cloud.store import FrameStore
 from cloud.web.archive import Archive
@@ -34,6 +36,7 @@ from cloud.web.guard import Headers, SameOrigin, Viewers
 from cloud.web.live import Live
 from cloud.web.login import Login
 from cloud.web.messages import to_json
+from cloud.web.pictures import Pictures
 from cloud.web.sessions import Sessions
 from common.errors import GlimpseError
 
@@ -77,10 +80,17 @@ def make_app(
     audit: Audit,
     metrics: Metrics,
     about: About,
+    reconstructor: Reconstructor,
+    *,
+    quality: int,
 ) -> Starlette:
-    """The application. It does nothing by itself: `live` must run beside it."""
+    """The application. It does nothing by itself: `live` and `reconstructor` must run beside it.
+
+    quality  of auxiliary layers that cameras are asked for
+    """
     login = Login(sessions, logins, metrics, _page("login"))
     archive = Archive(store, alone, audit, about.labels, about.profiles)
+    pictures = Pictures(reconstructor, audit, _status_and_reason, quality=quality)
     missing = _page("missing")
     index = _page("index")
 
@@ -88,8 +98,9 @@ def make_app(
         return HTMLResponse(index)
 
     async def session(request: Request) -> Response:
-        known = {"name": _viewer(request).name, "model": about.model, "labels": about.labels}
-        return Response(to_json(known | {"keep_days": about.keep_days}), media_type=_JSON)
+        known: dict[str, Any] = {"name": _viewer(request).name, "pictures": pictures.ready}
+        known |= {"model": about.model, "labels": about.labels, "keep_days": about.keep_days}
+        return Response(to_json(known), media_type=_JSON)
 
     async def events(request: Request) -> Response:
         if live.pages >= MOST_PAGES:
@@ -109,7 +120,8 @@ def make_app(
 
     viewers = Middleware(Viewers, who=login.who)
     pages = Middleware(Viewers, who=login.who, to_login=True)
-    data = [Route("/session", session), Route("/live", events), *archive.routes()]
+    data = [Route("/session", session), Route("/live", events)]
+    data += [*archive.routes(), *pictures.routes()]
     return Starlette(
         routes=[
             Mount("/api", routes=data, middleware=[viewers]),
@@ -148,11 +160,17 @@ def _still(who: Callable[[Request], Identity], request: Request) -> Callable[[],
 def _refuse(request: Request, error: Exception, metrics: Metrics) -> Response:
     status = status_of(error) if isinstance(error, GlimpseError) else grpc.StatusCode.INTERNAL
     metrics.refused_calls.labels(status.name.lower()).inc()
-    code = _HTTP.get(status, 500)
+    code, reason = _status_and_reason(error)
     if code == 500:
         log.error("page", path=request.url.path, error=str(error))
-        return _fault(code, "the server has a fault; its log says which")
-    return _fault(code, str(error))
+    return _fault(code, reason)
+
+
+def _status_and_reason(error: Exception) -> tuple[int, str]:
+    """Of HTTP, and what a person may know."""
+    status = status_of(error) if isinstance(error, GlimpseError) else grpc.StatusCode.INTERNAL
+    code = _HTTP.get(status, 500)
+    return code, "the server has a fault; its log says which" if code == 500 else str(error)
 
 
 def _fault(code: int, reason: str) -> Response:

@@ -120,7 +120,7 @@ class Archive:
         return Response(layer, media_type="application/octet-stream", headers=headers)
 
     async def _stored(self, request: Request) -> StoredFrame:
-        frame = _frame(request.path_params)
+        frame = frame_of(request.path_params)
         stored = await self._read(lambda: self._store.get(frame))
         if stored is None:
             raise NotStored(f"{frame} is not stored")
@@ -152,8 +152,8 @@ def _json(body: bytes) -> Response:
     return Response(body, media_type="application/json")
 
 
-def _frame(path: Mapping[str, str]) -> FrameId:
-    """Raises RemoteProtocolError."""
+def frame_of(path: Mapping[str, str]) -> FrameId:
+    """The frame that an address names. Raises RemoteProtocolError."""
     seq = path["seq"]
     if not (seq.isascii() and seq.isdigit() and len(seq) <= _LONGEST_SEQ):
         raise RemoteProtocolError(f"not a frame's number: {seq[:80]!r}")

@@ -82,6 +82,7 @@ def frame_details(stored: StoredFrame, profiles: Sequence[str]) -> dict[str, Any
     """Everything that is known of a stored frame. `profiles`: names by their number."""
     message = frame_message(stored)
     message["stored_at"] = stored.stored_at
+    message["auxiliary_bytes"] = stored.auxiliary_bytes
     message["detector"] = "" if message["fault"] else stored.model
     header = stored.header
     message["layer"] = None if header is None else _layer(header, profiles)

@@ -25,39 +25,47 @@ _sym_db = _symbol_database.Default()
 from glimpse.v1 import types_pb2 as glimpse_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17glimpse/v1/ingest.proto\x12\nglimpse.v1\x1a\x16glimpse/v1/types.proto\"\x8c\x01\n\rStreamRequest\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.glimpse.v1.HelloH\x00\x12$\n\x06layers\x18\x02 \x01(\x0b\x32\x12.glimpse.v1.LayersH\x00\x12&\n\x07goodbye\x18\x03 \x01(\x0b\x32\x13.glimpse.v1.GoodbyeH\x00\x42\t\n\x07message\"\xc2\x01\n\x0eStreamResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.glimpse.v1.WelcomeH\x00\x12&\n\x07results\x18\x02 \x01(\x0b\x32\x13.glimpse.v1.ResultsH\x00\x12&\n\x07goodbye\x18\x03 \x01(\x0b\x32\x13.glimpse.v1.GoodbyeH\x00\x12-\n\x0brate_target\x18\x04 \x01(\x0b\x32\x16.glimpse.v1.RateTargetH\x00\x42\t\n\x07message\"7\n\nFrameRange\x12\x0c\n\x04\x62oot\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x0c\n\x04last\x18\x03 \x01(\x04\"\x87\x01\n\x05Hello\x12\x0e\n\x06\x63\x61mera\x18\x01 \x01(\t\x12\x0c\n\x04\x62oot\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\r\x12(\n\x08in_doubt\x18\x04 \x03(\x0b\x32\x16.glimpse.v1.FrameRange\x12\x12\n\nwant_boxes\x18\x05 \x01(\x08\x12\x10\n\x08software\x18\x06 \x01(\t\"m\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\'\n\x07settled\x18\x02 \x03(\x0b\x32\x16.glimpse.v1.FrameRange\x12\x0f\n\x07\x63redits\x18\x03 \x01(\x04\x12\x17\n\x0fmax_layer_bytes\x18\x04 \x01(\r\"H\n\x05Layer\x12\x0c\n\x04\x62oot\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\x16\n\x0e\x63\x61ptured_at_us\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\":\n\x06Layers\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12!\n\x06layers\x18\x02 \x03(\x0b\x32\x11.glimpse.v1.Layer\"R\n\x07Results\x12\r\n\x05\x61\x63ked\x18\x01 \x01(\x04\x12\x0f\n\x07\x63redits\x18\x02 \x01(\x04\x12\'\n\x06\x66rames\x18\x03 \x03(\x0b\x32\x17.glimpse.v1.FrameResult\"\xba\x01\n\x0b\x46rameResult\x12\x0c\n\x04\x62oot\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12$\n\x07outcome\x18\x03 \x01(\x0e\x32\x13.glimpse.v1.Outcome\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x11\n\thas_boxes\x18\x05 \x01(\x08\x12\x1e\n\x05\x62oxes\x18\x06 \x03(\x0b\x32\x0f.glimpse.v1.Box\x12\'\n\tpresences\x18\x07 \x03(\x0b\x32\x14.glimpse.v1.Presence\"&\n\nRateTarget\x12\x18\n\x10\x62ytes_per_second\x18\x01 \x01(\r\"X\n\x07Goodbye\x12%\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x17.glimpse.v1.GoodbyeCode\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r*K\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_STORED\x10\x01\x12\x13\n\x0fOUTCOME_REFUSED\x10\x02*\xb9\x02\n\x0bGoodbyeCode\x12\x1c\n\x18GOODBYE_CODE_UNSPECIFIED\x10\x00\x12\x15\n\x11GOODBYE_CODE_DONE\x10\x01\x12\x1e\n\x1aGOODBYE_CODE_SHUTTING_DOWN\x10\x02\x12\x19\n\x15GOODBYE_CODE_REPLACED\x10\x03\x12\x1f\n\x1bGOODBYE_CODE_MODEL_MISMATCH\x10\x04\x12\x1f\n\x1bGOODBYE_CODE_PROTOCOL_ERROR\x10\x05\x12\"\n\x1eGOODBYE_CODE_STORE_UNAVAILABLE\x10\x06\x12\"\n\x1eGOODBYE_CODE_PERMISSION_DENIED\x10\x07\x12\x18\n\x14GOODBYE_CODE_TIMEOUT\x10\x08\x12\x16\n\x12GOODBYE_CODE_RENEW\x10\t2T\n\rIngestService\x12\x43\n\x06Stream\x12\x19.glimpse.v1.StreamRequest\x1a\x1a.glimpse.v1.StreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17glimpse/v1/ingest.proto\x12\nglimpse.v1\x1a\x16glimpse/v1/types.proto\"\xef\x01\n\rStreamRequest\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.glimpse.v1.HelloH\x00\x12$\n\x06layers\x18\x02 \x01(\x0b\x32\x12.glimpse.v1.LayersH\x00\x12&\n\x07goodbye\x18\x03 \x01(\x0b\x32\x13.glimpse.v1.GoodbyeH\x00\x12\x35\n\x0f\x61uxiliary_reply\x18\x04 \x01(\x0b\x32\x1a.glimpse.v1.AuxiliaryReplyH\x00\x12*\n\ttelemetry\x18\x05 \x01(\x0b\x32\x15.glimpse.v1.TelemetryH\x00\x42\t\n\x07message\"\xfd\x01\n\x0eStreamResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.glimpse.v1.WelcomeH\x00\x12&\n\x07results\x18\x02 \x01(\x0b\x32\x13.glimpse.v1.ResultsH\x00\x12&\n\x07goodbye\x18\x03 \x01(\x0b\x32\x13.glimpse.v1.GoodbyeH\x00\x12-\n\x0brate_target\x18\x04 \x01(\x0b\x32\x16.glimpse.v1.RateTargetH\x00\x12\x39\n\x11\x61uxiliary_request\x18\x05 \x01(\x0b\x32\x1c.glimpse.v1.AuxiliaryRequestH\x00\x42\t\n\x07message\"7\n\nFrameRange\x12\x0c\n\x04\x62oot\x18\x01 \x01(\t\x12\r\n\x05\x66irst\x18\x02 \x01(\x04\x12\x0c\n\x04last\x18\x03 \x01(\x04\"\xc3\x01\n\x05Hello\x12\x0e\n\x06\x63\x61mera\x18\x01 \x01(\t\x12\x0c\n\x04\x62oot\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\r\x12(\n\x08in_doubt\x18\x04 \x03(\x0b\x32\x16.glimpse.v1.FrameRange\x12\x12\n\nwant_boxes\x18\x05 \x01(\x08\x12\x10\n\x08software\x18\x06 \x01(\t\x12\x14\n\x0cpacked_boxes\x18\x07 \x01(\x08\x12\x11\n\tauxiliary\x18\x08 \x01(\x08\x12\x11\n\tgather_ms\x18\t \x01(\r\"\x93\x01\n\x07Welcome\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\'\n\x07settled\x18\x02 \x03(\x0b\x32\x16.glimpse.v1.FrameRange\x12\x0f\n\x07\x63redits\x18\x03 \x01(\x04\x12\x17\n\x0fmax_layer_bytes\x18\x04 \x01(\r\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x14\n\x0cshort_layers\x18\x06 \x01(\x08\"\x8e\x01\n\x05Layer\x12\x0c\n\x04\x62oot\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\x16\n\x0e\x63\x61ptured_at_us\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x10\n\x08seq_step\x18\x05 \x01(\x12\x12\x1d\n\x10\x63\x61ptured_step_us\x18\x06 \x01(\x12H\x00\x88\x01\x01\x42\x13\n\x11_captured_step_us\":\n\x06Layers\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12!\n\x06layers\x18\x02 \x03(\x0b\x32\x11.glimpse.v1.Layer\"R\n\x07Results\x12\r\n\x05\x61\x63ked\x18\x01 \x01(\x04\x12\x0f\n\x07\x63redits\x18\x02 \x01(\x04\x12\'\n\x06\x66rames\x18\x03 \x03(\x0b\x32\x17.glimpse.v1.FrameResult\"\xda\x01\n\x0b\x46rameResult\x12\x0c\n\x04\x62oot\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12$\n\x07outcome\x18\x03 \x01(\x0e\x32\x13.glimpse.v1.Outcome\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x11\n\thas_boxes\x18\x05 \x01(\x08\x12\x1e\n\x05\x62oxes\x18\x06 \x03(\x0b\x32\x0f.glimpse.v1.Box\x12\'\n\tpresences\x18\x07 \x03(\x0b\x32\x14.glimpse.v1.Presence\x12\x13\n\x06packed\x18\x08 \x01(\x0cH\x00\x88\x01\x01\x42\t\n\x07_packed\"&\n\nRateTarget\x12\x18\n\x10\x62ytes_per_second\x18\x01 \x01(\r\"t\n\x10\x41uxiliaryRequest\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12\x0c\n\x04\x62oot\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x0f\n\x07quality\x18\x04 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\x05 \x01(\r\x12\x0e\n\x06urgent\x18\x06 \x01(\x08\"|\n\x0e\x41uxiliaryReply\x12\x0f\n\x07request\x18\x01 \x01(\x04\x12-\n\x07outcome\x18\x02 \x01(\x0e\x32\x1c.glimpse.v1.AuxiliaryOutcome\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"\xe7\x01\n\tTelemetry\x12\x10\n\x08\x63\x61ptured\x18\x01 \x01(\x04\x12\x0f\n\x07skipped\x18\x02 \x01(\x04\x12\x0f\n\x07thinned\x18\x03 \x01(\x04\x12\r\n\x05\x61\x63ked\x18\x04 \x01(\x04\x12\x0f\n\x07refused\x18\x05 \x01(\x04\x12\x0f\n\x07\x65xpired\x18\x06 \x01(\x04\x12\x14\n\x0cspool_frames\x18\x07 \x01(\x04\x12\x16\n\x0espool_oldest_s\x18\x08 \x01(\r\x12\x0f\n\x07quality\x18\t \x01(\r\x12\x12\n\nwire_bytes\x18\n \x01(\x04\x12\x12\n\nreconnects\x18\x0b \x01(\x04\x12\x0e\n\x06\x62udget\x18\x0c \x01(\r\"X\n\x07Goodbye\x12%\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x17.glimpse.v1.GoodbyeCode\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r*K\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eOUTCOME_STORED\x10\x01\x12\x13\n\x0fOUTCOME_REFUSED\x10\x02*\xb1\x01\n\x10\x41uxiliaryOutcome\x12!\n\x1d\x41UXILIARY_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41UXILIARY_OUTCOME_SENT\x10\x01\x12\x1d\n\x19\x41UXILIARY_OUTCOME_EXPIRED\x10\x02\x12!\n\x1d\x41UXILIARY_OUTCOME_UNSUPPORTED\x10\x03\x12\x1c\n\x18\x41UXILIARY_OUTCOME_FAILED\x10\x04*\xb9\x02\n\x0bGoodbyeCode\x12\x1c\n\x18GOODBYE_CODE_UNSPECIFIED\x10\x00\x12\x15\n\x11GOODBYE_CODE_DONE\x10\x01\x12\x1e\n\x1aGOODBYE_CODE_SHUTTING_DOWN\x10\x02\x12\x19\n\x15GOODBYE_CODE_REPLACED\x10\x03\x12\x1f\n\x1bGOODBYE_CODE_MODEL_MISMATCH\x10\x04\x12\x1f\n\x1bGOODBYE_CODE_PROTOCOL_ERROR\x10\x05\x12\"\n\x1eGOODBYE_CODE_STORE_UNAVAILABLE\x10\x06\x12\"\n\x1eGOODBYE_CODE_PERMISSION_DENIED\x10\x07\x12\x18\n\x14GOODBYE_CODE_TIMEOUT\x10\x08\x12\x16\n\x12GOODBYE_CODE_RENEW\x10\t2T\n\rIngestService\x12\x43\n\x06Stream\x12\x19.glimpse.v1.StreamRequest\x1a\x1a.glimpse.v1.StreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'glimpse.v1.ingest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=1246
-  _globals['_OUTCOME']._serialized_end=1321
-  _globals['_GOODBYECODE']._serialized_start=1324
-  _globals['_GOODBYECODE']._serialized_end=1637
+  _globals['_OUTCOME']._serialized_start=2084
+  _globals['_OUTCOME']._serialized_end=2159
+  _globals['_AUXILIARYOUTCOME']._serialized_start=2162
+  _globals['_AUXILIARYOUTCOME']._serialized_end=2339
+  _globals['_GOODBYECODE']._serialized_start=2342
+  _globals['_GOODBYECODE']._serialized_end=2655
   _globals['_STREAMREQUEST']._serialized_start=64
-  _globals['_STREAMREQUEST']._serialized_end=204
-  _globals['_STREAMRESPONSE']._serialized_start=207
-  _globals['_STREAMRESPONSE']._serialized_end=401
-  _globals['_FRAMERANGE']._serialized_start=403
-  _globals['_FRAMERANGE']._serialized_end=458
-  _globals['_HELLO']._serialized_start=461
-  _globals['_HELLO']._serialized_end=596
-  _globals['_WELCOME']._serialized_start=598
-  _globals['_WELCOME']._serialized_end=707
-  _globals['_LAYER']._serialized_start=709
-  _globals['_LAYER']._serialized_end=781
-  _globals['_LAYERS']._serialized_start=783
-  _globals['_LAYERS']._serialized_end=841
-  _globals['_RESULTS']._serialized_start=843
-  _globals['_RESULTS']._serialized_end=925
-  _globals['_FRAMERESULT']._serialized_start=928
-  _globals['_FRAMERESULT']._serialized_end=1114
-  _globals['_RATETARGET']._serialized_start=1116
-  _globals['_RATETARGET']._serialized_end=1154
-  _globals['_GOODBYE']._serialized_start=1156
-  _globals['_GOODBYE']._serialized_end=1244
-  _globals['_INGESTSERVICE']._serialized_start=1639
-  _globals['_INGESTSERVICE']._serialized_end=1723
+  _globals['_STREAMREQUEST']._serialized_end=303
+  _globals['_STREAMRESPONSE']._serialized_start=306
+  _globals['_STREAMRESPONSE']._serialized_end=559
+  _globals['_FRAMERANGE']._serialized_start=561
+  _globals['_FRAMERANGE']._serialized_end=616
+  _globals['_HELLO']._serialized_start=619
+  _globals['_HELLO']._serialized_end=814
+  _globals['_WELCOME']._serialized_start=817
+  _globals['_WELCOME']._serialized_end=964
+  _globals['_LAYER']._serialized_start=967
+  _globals['_LAYER']._serialized_end=1109
+  _globals['_LAYERS']._serialized_start=1111
+  _globals['_LAYERS']._serialized_end=1169
+  _globals['_RESULTS']._serialized_start=1171
+  _globals['_RESULTS']._serialized_end=1253
+  _globals['_FRAMERESULT']._serialized_start=1256
+  _globals['_FRAMERESULT']._serialized_end=1474
+  _globals['_RATETARGET']._serialized_start=1476
+  _globals['_RATETARGET']._serialized_end=1514
+  _globals['_AUXILIARYREQUEST']._serialized_start=1516
+  _globals['_AUXILIARYREQUEST']._serialized_end=1632
+  _globals['_AUXILIARYREPLY']._serialized_start=1634
+  _globals['_AUXILIARYREPLY']._serialized_end=1758
+  _globals['_TELEMETRY']._serialized_start=1761
+  _globals['_TELEMETRY']._serialized_end=1992
+  _globals['_GOODBYE']._serialized_start=1994
+  _globals['_GOODBYE']._serialized_end=2082
+  _globals['_INGESTSERVICE']._serialized_start=2657
+  _globals['_INGESTSERVICE']._serialized_end=2741
 # @@protoc_insertion_point(module_scope)

@@ -54,6 +54,38 @@ change nothing.
 """
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
+class _AuxiliaryOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AuxiliaryOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuxiliaryOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AUXILIARY_OUTCOME_UNSPECIFIED: _AuxiliaryOutcome.ValueType  # 0
+    """An outcome that this reader does not know."""
+    AUXILIARY_OUTCOME_SENT: _AuxiliaryOutcome.ValueType  # 1
+    """Here it is, or its next piece."""
+    AUXILIARY_OUTCOME_EXPIRED: _AuxiliaryOutcome.ValueType  # 2
+    """The camera does not have it any more, or never kept it."""
+    AUXILIARY_OUTCOME_UNSUPPORTED: _AuxiliaryOutcome.ValueType  # 3
+    """This camera makes no auxiliary layers."""
+    AUXILIARY_OUTCOME_FAILED: _AuxiliaryOutcome.ValueType  # 4
+    """It could not be made or read this time."""
+
+class AuxiliaryOutcome(_AuxiliaryOutcome, metaclass=_AuxiliaryOutcomeEnumTypeWrapper):
+    """What became of a request for an auxiliary layer."""
+
+AUXILIARY_OUTCOME_UNSPECIFIED: AuxiliaryOutcome.ValueType  # 0
+"""An outcome that this reader does not know."""
+AUXILIARY_OUTCOME_SENT: AuxiliaryOutcome.ValueType  # 1
+"""Here it is, or its next piece."""
+AUXILIARY_OUTCOME_EXPIRED: AuxiliaryOutcome.ValueType  # 2
+"""The camera does not have it any more, or never kept it."""
+AUXILIARY_OUTCOME_UNSUPPORTED: AuxiliaryOutcome.ValueType  # 3
+"""This camera makes no auxiliary layers."""
+AUXILIARY_OUTCOME_FAILED: AuxiliaryOutcome.ValueType  # 4
+"""It could not be made or read this time."""
+Global___AuxiliaryOutcome: _TypeAlias = AuxiliaryOutcome  # noqa: Y015
+
 class _GoodbyeCode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -115,6 +147,8 @@ class StreamRequest(_message.Message):
     HELLO_FIELD_NUMBER: _builtins.int
     LAYERS_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    AUXILIARY_REPLY_FIELD_NUMBER: _builtins.int
+    TELEMETRY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """First message of a stream, and only there."""
@@ -129,18 +163,28 @@ class StreamRequest(_message.Message):
         with a Goodbye of its own, and ends the stream.
         """
 
+    @_builtins.property
+    def auxiliary_reply(self) -> Global___AuxiliaryReply:
+        """A piece of what the server asked for."""
+
+    @_builtins.property
+    def telemetry(self) -> Global___Telemetry:
+        """How the camera is, now and then."""
+
     def __init__(
         self,
         *,
         hello: Global___Hello | None = ...,
         layers: Global___Layers | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        auxiliary_reply: Global___AuxiliaryReply | None = ...,
+        telemetry: Global___Telemetry | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "hello", b"hello", "layers", b"layers", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auxiliary_reply", b"auxiliary_reply", "goodbye", b"goodbye", "hello", b"hello", "layers", b"layers", "message", b"message", "telemetry", b"telemetry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "hello", b"hello", "layers", b"layers", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auxiliary_reply", b"auxiliary_reply", "goodbye", b"goodbye", "hello", b"hello", "layers", b"layers", "message", b"message", "telemetry", b"telemetry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "layers", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "layers", "goodbye", "auxiliary_reply", "telemetry"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -156,6 +200,7 @@ class StreamResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
     RATE_TARGET_FIELD_NUMBER: _builtins.int
+    AUXILIARY_REQUEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answers Hello. Once."""
@@ -172,6 +217,10 @@ class StreamResponse(_message.Message):
     def rate_target(self) -> Global___RateTarget:
         """What the server would like the camera to spend. Each one replaces the last."""
 
+    @_builtins.property
+    def auxiliary_request(self) -> Global___AuxiliaryRequest:
+        """Asks for the auxiliary layer of one frame. Only to a camera that answers (Hello.auxiliary)."""
+
     def __init__(
         self,
         *,
@@ -179,12 +228,13 @@ class StreamResponse(_message.Message):
         results: Global___Results | None = ...,
         goodbye: Global___Goodbye | None = ...,
         rate_target: Global___RateTarget | None = ...,
+        auxiliary_request: Global___AuxiliaryRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "message", b"message", "rate_target", b"rate_target", "results", b"results", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auxiliary_request", b"auxiliary_request", "goodbye", b"goodbye", "message", b"message", "rate_target", b"rate_target", "results", b"results", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "message", b"message", "rate_target", b"rate_target", "results", b"results", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auxiliary_request", b"auxiliary_request", "goodbye", b"goodbye", "message", b"message", "rate_target", b"rate_target", "results", b"results", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "results", "goodbye", "rate_target"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "results", "goodbye", "rate_target", "auxiliary_request"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -232,6 +282,9 @@ class Hello(_message.Message):
     IN_DOUBT_FIELD_NUMBER: _builtins.int
     WANT_BOXES_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
+    PACKED_BOXES_FIELD_NUMBER: _builtins.int
+    AUXILIARY_FIELD_NUMBER: _builtins.int
+    GATHER_MS_FIELD_NUMBER: _builtins.int
     camera: _builtins.str
     """Its name: 1..64 characters of [a-z0-9_-], the first a letter or a digit."""
     boot: _builtins.str
@@ -239,9 +292,17 @@ class Hello(_message.Message):
     model_id: _builtins.int
     """The model that coded the layers: the first 16 bits of the hash in its manifest, 0..65535."""
     want_boxes: _builtins.bool
-    """True: send boxes back in Results. They cost some 40 bytes each."""
+    """True: send boxes back in Results. They cost some 40 bytes each, or 7 where packed_boxes is true."""
     software: _builtins.str
     """Name and version of the camera's software, for logs. 0..128 characters."""
+    packed_boxes: _builtins.bool
+    """True: this camera reads FrameResult.packed, if Welcome has labels for it."""
+    auxiliary: _builtins.bool
+    """True: this camera answers AuxiliaryRequest, if only to say that it has nothing to give."""
+    gather_ms: _builtins.int
+    """For so many milliseconds the server may gather acks and boxes into one message, 0..10000: on a
+    thin link each message costs more than what it says. 0: it does not wait.
+    """
     @_builtins.property
     def in_doubt(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrameRange]:
         """The layers that come next and that the server may hold already, because a stream broke or the
@@ -257,10 +318,13 @@ class Hello(_message.Message):
         in_doubt: _abc.Iterable[Global___FrameRange] | None = ...,
         want_boxes: _builtins.bool = ...,
         software: _builtins.str = ...,
+        packed_boxes: _builtins.bool = ...,
+        auxiliary: _builtins.bool = ...,
+        gather_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "camera", b"camera", "in_doubt", b"in_doubt", "model_id", b"model_id", "software", b"software", "want_boxes", b"want_boxes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auxiliary", b"auxiliary", "boot", b"boot", "camera", b"camera", "gather_ms", b"gather_ms", "in_doubt", b"in_doubt", "model_id", b"model_id", "packed_boxes", b"packed_boxes", "software", b"software", "want_boxes", b"want_boxes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -276,6 +340,8 @@ class Welcome(_message.Message):
     SETTLED_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
     MAX_LAYER_BYTES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    SHORT_LAYERS_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Names this stream in the server's logs. 1..64 characters."""
     credits: _builtins.int
@@ -284,9 +350,17 @@ class Welcome(_message.Message):
     """
     max_layer_bytes: _builtins.int
     """Longest Layer.data that is taken, in bytes, 1..1048576. A longer one is refused by name."""
+    short_layers: _builtins.bool
+    """True: the server reads Layer.captured_step_us."""
     @_builtins.property
     def settled(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrameRange]:
         """The resume point: those frames of Hello.in_doubt that are stored. They are acked hereby."""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Class names that FrameResult.packed counts from 0, each of 1..64 characters. Only for a camera
+        that reads it (Hello.packed_boxes). 0..1024 names.
+        """
 
     def __init__(
         self,
@@ -295,10 +369,12 @@ class Welcome(_message.Message):
         settled: _abc.Iterable[Global___FrameRange] | None = ...,
         credits: _builtins.int = ...,
         max_layer_bytes: _builtins.int = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        short_layers: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "max_layer_bytes", b"max_layer_bytes", "session", b"session", "settled", b"settled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "labels", b"labels", "max_layer_bytes", b"max_layer_bytes", "session", b"session", "settled", b"settled", "short_layers", b"short_layers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,6 +390,8 @@ class Layer(_message.Message):
     SEQ_FIELD_NUMBER: _builtins.int
     CAPTURED_AT_US_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    SEQ_STEP_FIELD_NUMBER: _builtins.int
+    CAPTURED_STEP_US_FIELD_NUMBER: _builtins.int
     boot: _builtins.str
     """Which start of the camera process made it; empty: the stream's boot. 0..64 characters of
     [A-Za-z0-9_-]. An older boot's layers are still in the spool after a restart.
@@ -324,6 +402,13 @@ class Layer(_message.Message):
     """When the frame was captured: microseconds since 1970-01-01 UTC by the camera's clock, 0..2^63-1."""
     data: _builtins.bytes
     """A whole bitstream: header, body, checksum. 1..Welcome.max_layer_bytes bytes."""
+    seq_step: _builtins.int
+    """Where captured_step_us is set: its number less that of the layer before, less 1."""
+    captured_step_us: _builtins.int
+    """In place of boot, seq and captured_at_us, for a server that reads it (Welcome.short_layers): the
+    frame is of the boot of the layer before it in this stream, and was captured so many microseconds
+    after that one. Not in the first layer of a stream.
+    """
     def __init__(
         self,
         *,
@@ -331,12 +416,16 @@ class Layer(_message.Message):
         seq: _builtins.int = ...,
         captured_at_us: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        seq_step: _builtins.int = ...,
+        captured_step_us: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_captured_step_us", b"_captured_step_us", "captured_step_us", b"captured_step_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "captured_at_us", b"captured_at_us", "data", b"data", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_captured_step_us", b"_captured_step_us", "boot", b"boot", "captured_at_us", b"captured_at_us", "captured_step_us", b"captured_step_us", "data", b"data", "seq", b"seq", "seq_step", b"seq_step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__captured_step_us: _TypeAlias = _typing.Literal["captured_step_us"]  # noqa: Y015
+    _WhichOneofArgType__captured_step_us: _TypeAlias = _typing.Literal["_captured_step_us", b"_captured_step_us"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__captured_step_us) -> _WhichOneofReturnType__captured_step_us | None: ...
 
 Global___Layer: _TypeAlias = Layer  # noqa: Y015
 
@@ -421,6 +510,7 @@ class FrameResult(_message.Message):
     HAS_BOXES_FIELD_NUMBER: _builtins.int
     BOXES_FIELD_NUMBER: _builtins.int
     PRESENCES_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     boot: _builtins.str
     """Which start of the camera process; empty: the stream's boot. 0..64 characters of [A-Za-z0-9_-]."""
     seq: _builtins.int
@@ -435,6 +525,17 @@ class FrameResult(_message.Message):
     """
     has_boxes: _builtins.bool
     """True: the detector has looked, and `boxes` is all that it saw, maybe nothing."""
+    packed: _builtins.bytes
+    """In place of has_boxes, boxes and presences, for a camera that reads it (Hello.packed_boxes): set
+    if the detector has looked. 1..9000 bytes:
+      varint: twice the number of entries, 0..1000, plus 0 for boxes or 1 for presences (in its
+        shortest form, at most two bytes);
+      one byte, only if there are boxes: bits of an x in its high, of a y in its low four bits;
+      the entries, highest bit first, then zero bits to the end of the byte. An entry: the index of
+        its label in Welcome.labels, in as many bits as the last index takes; its score in 255ths, 8
+        bits; for a box x1, y1, x2, y2 in half pixels of the source picture, 0..8192.
+    Scores are thus exact to 1/510, corners to a quarter of a pixel.
+    """
     @_builtins.property
     def boxes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Box]:
         """What the detector saw. 0..1000 boxes."""
@@ -453,12 +554,15 @@ class FrameResult(_message.Message):
         has_boxes: _builtins.bool = ...,
         boxes: _abc.Iterable[_types_pb2.Box] | None = ...,
         presences: _abc.Iterable[_types_pb2.Presence] | None = ...,
+        packed: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_packed", b"_packed", "packed", b"packed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "boxes", b"boxes", "has_boxes", b"has_boxes", "outcome", b"outcome", "presences", b"presences", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_packed", b"_packed", "boot", b"boot", "boxes", b"boxes", "has_boxes", b"has_boxes", "outcome", b"outcome", "packed", b"packed", "presences", b"presences", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__packed: _TypeAlias = _typing.Literal["packed"]  # noqa: Y015
+    _WhichOneofArgType__packed: _TypeAlias = _typing.Literal["_packed", b"_packed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__packed) -> _WhichOneofReturnType__packed | None: ...
 
 Global___FrameResult: _TypeAlias = FrameResult  # noqa: Y015
 
@@ -483,6 +587,152 @@ class RateTarget(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RateTarget: _TypeAlias = RateTarget  # noqa: Y015
+
+@_typing.final
+class AuxiliaryRequest(_message.Message):
+    """Asks for what a picture of one frame needs beyond its machine layer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    BOOT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    URGENT_FIELD_NUMBER: _builtins.int
+    request: _builtins.int
+    """Names the request in this stream: 1..2^63-1, each one once."""
+    boot: _builtins.str
+    """Which start of the camera process; empty: the stream's boot. 0..64 characters of [A-Za-z0-9_-]."""
+    seq: _builtins.int
+    """Sequence number of the frame in its boot, 0..2^63-1."""
+    quality: _builtins.int
+    """Wished quality, 0 (fewest bytes) .. 255 (most). The camera may have only another one."""
+    deadline_ms: _builtins.int
+    """After so many milliseconds the server does not wait any more, 1..86400000."""
+    urgent: _builtins.bool
+    """True: before machine layers that wait to be sent; else behind them."""
+    def __init__(
+        self,
+        *,
+        request: _builtins.int = ...,
+        boot: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        quality: _builtins.int = ...,
+        deadline_ms: _builtins.int = ...,
+        urgent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "deadline_ms", b"deadline_ms", "quality", b"quality", "request", b"request", "seq", b"seq", "urgent", b"urgent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuxiliaryRequest: _TypeAlias = AuxiliaryRequest  # noqa: Y015
+
+@_typing.final
+class AuxiliaryReply(_message.Message):
+    """A piece of the answer. Pieces of one answer come in order; with `size` bytes it is whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    request: _builtins.int
+    """AuxiliaryRequest.request. One that the server does not wait for is ignored."""
+    outcome: Global___AuxiliaryOutcome.ValueType
+    """What became of the request."""
+    reason: _builtins.str
+    """Why there is no layer, for a person to read. 0..512 characters."""
+    size: _builtins.int
+    """Bytes of the whole layer, 1..Welcome.max_layer_bytes, the same in each piece; 0: there is none."""
+    data: _builtins.bytes
+    """The next bytes of the layer, a whole bitstream in the end. 0..size bytes."""
+    def __init__(
+        self,
+        *,
+        request: _builtins.int = ...,
+        outcome: Global___AuxiliaryOutcome.ValueType = ...,
+        reason: _builtins.str = ...,
+        size: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "outcome", b"outcome", "reason", b"reason", "request", b"request", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuxiliaryReply: _TypeAlias = AuxiliaryReply  # noqa: Y015
+
+@_typing.final
+class Telemetry(_message.Message):
+    """How a camera is. Counts are those since its process started; each message replaces the last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTURED_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    THINNED_FIELD_NUMBER: _builtins.int
+    ACKED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    SPOOL_FRAMES_FIELD_NUMBER: _builtins.int
+    SPOOL_OLDEST_S_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    WIRE_BYTES_FIELD_NUMBER: _builtins.int
+    RECONNECTS_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    captured: _builtins.int
+    """Frames that it captured, 0..2^63-1."""
+    skipped: _builtins.int
+    """Of these: not coded, because the machine was busy or the frame bad, 0..2^63-1."""
+    thinned: _builtins.int
+    """Of these: not coded, because the rate had no room, 0..2^63-1."""
+    acked: _builtins.int
+    """Of these: settled as stored, 0..2^63-1."""
+    refused: _builtins.int
+    """Of these: settled as refused, 0..2^63-1."""
+    expired: _builtins.int
+    """Of these: coded and lost, as the spool was full or failed, 0..2^63-1."""
+    spool_frames: _builtins.int
+    """Layers that wait in its spool, of any boot, 0..2^63-1."""
+    spool_oldest_s: _builtins.int
+    """Age of the oldest of these in seconds, by the camera's clock, 0..2^32-1; 0 if there are none."""
+    quality: _builtins.int
+    """Mean quality of its layers, 0 (fewest bytes) .. 255 (most)."""
+    wire_bytes: _builtins.int
+    """Bytes on the wire both ways, headers included, 0..2^63-1; 0: they cannot be counted there."""
+    reconnects: _builtins.int
+    """Connections after the first, 0..2^63-1."""
+    budget: _builtins.int
+    """What it may spend now in bytes per second on the wire, 1..2^32-1; 0: no limit."""
+    def __init__(
+        self,
+        *,
+        captured: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        thinned: _builtins.int = ...,
+        acked: _builtins.int = ...,
+        refused: _builtins.int = ...,
+        expired: _builtins.int = ...,
+        spool_frames: _builtins.int = ...,
+        spool_oldest_s: _builtins.int = ...,
+        quality: _builtins.int = ...,
+        wire_bytes: _builtins.int = ...,
+        reconnects: _builtins.int = ...,
+        budget: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acked", b"acked", "budget", b"budget", "captured", b"captured", "expired", b"expired", "quality", b"quality", "reconnects", b"reconnects", "refused", b"refused", "skipped", b"skipped", "spool_frames", b"spool_frames", "spool_oldest_s", b"spool_oldest_s", "thinned", b"thinned", "wire_bytes", b"wire_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Telemetry: _TypeAlias = Telemetry  # noqa: Y015
 
 @_typing.final
 class Goodbye(_message.Message):

@@ -14,6 +14,7 @@ import grpc
 from cloud.certificates import CertificateFiles
 from cloud.folder import data_files
 from cloud.identity import Identities, Role
+from cloud.reconstruct_values import Decoder
 from cloud.server import Running, prepare, running
 from cloud.settings import CloudSettings
 from cloud.store import StoredFrame
@@ -218,10 +219,12 @@ async def raw_channel(endpoint: Endpoint) -> AsyncIterator[grpc.aio.Channel]:
 
 
 @asynccontextmanager
-async def serving(data: Path, **changes: Any) -> AsyncIterator[Served]:
+async def serving(
+    data: Path, load_decoder: Callable[[], Decoder] | None = None, /, **changes: Any
+) -> AsyncIterator[Served]:
     chosen = settings(data, **changes)
     prepare(chosen)
-    async with running(chosen) as server:
+    async with running(chosen, load_decoder) as server:
         yield Served(server, chosen)
 
 

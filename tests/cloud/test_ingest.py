@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from cloud.writer import StoreWriter
 from common.bitstream import Kind, pack, unpack
 from common.errors import StoreFull
 from common.events import Outcome
+from common.packed import unpack as read_packed
 from glimpse.v1 import detection_pb2, ingest_pb2, ingest_pb2_grpc
 from tests.cloud.serving import Camera, raw_channel, serving, until
 
@@ -63,8 +65,13 @@ async def test_layers_are_acked_stored_and_looked_at(tmp_path: Path, layers: lis
                 b.label for b in camera.results[seq].boxes
             ]
         assert served.count("glimpse_layers_total", camera="gate", outcome="stored") == len(layers)
-        assert served.count("glimpse_layer_bytes_total", camera="gate") == sum(map(len, layers))
+        size = served.count("glimpse_layer_bytes_total", camera="gate", kind="intra")
+        assert size == sum(map(len, layers))
         assert served.count("glimpse_capture_to_boxes_seconds_count") == len(layers)
+        assert served.count("glimpse_camera_delay_seconds_count", camera="gate") == len(layers)
+        last = served.count("glimpse_last_layer_timestamp_seconds", camera="gate")
+        assert time.time() - 60 < last <= time.time()
+        assert served.count("glimpse_detect_queue_layers") == 0
         assert served.count("glimpse_sessions") == 1
 
 
@@ -95,6 +102,24 @@ async def test_boxes_are_sent_only_to_a_camera_that_wants_them(
         await camera.write(goodbye=ingest_pb2.Goodbye(code=DONE))
         assert (await camera.goodbye()).code == DONE
         assert camera.results == {}
+
+
+async def test_packed_boxes_are_those_of_the_store(tmp_path: Path, layers: list[bytes]) -> None:
+    async with serving(tmp_path) as served, served.camera(hello=False) as camera:
+        await camera.hello(packed_boxes=True)
+        labels = list((await camera.read()).welcome.labels)
+        assert labels == list(served.running.ingest.intake.labels)
+        await camera.send(*enumerate(layers))
+        await camera.boxes(range(len(layers)))
+        assert not any(r.has_boxes or r.boxes for r in camera.results.values())
+        await until(lambda: all(f.boxes is not None for f in served.stored().values()))
+        stored = served.stored()
+        for seq in range(len(layers)):
+            found, _ = read_packed(camera.results[seq].packed, labels)
+            boxes = stored[seq].boxes or ()
+            assert [box.label for box in found] == [box.label for box in boxes]
+            assert [box.x1 for box in found] == pytest.approx([b.x1 for b in boxes], abs=0.25)
+        assert any(stored[seq].boxes for seq in range(len(layers)))
 
 
 async def test_a_goodbye_is_answered_when_all_is_settled(
@@ -401,3 +426,31 @@ async def test_boxes_reach_a_viewer_after_the_frame_is_stored(
             assert (seen.camera, seen.boot, seen.seq) == ("gate", "b1", seq)
             assert served.stored()[seq].data == layer
         watching.cancel()
+
+
+async def test_layers_in_shorthand(tmp_path: Path, layers: list[bytes]) -> None:
+    async with serving(tmp_path) as served, served.camera(hello=False) as camera:
+        await camera.hello()
+        assert (await camera.read()).welcome.short_layers
+        await camera.send((3, layers[0]))
+        short = ingest_pb2.Layer(seq_step=1, captured_step_us=7, data=layers[1])
+        await camera.write(layers=ingest_pb2.Layers(first=1, layers=[short]))
+        await camera.acks(2)
+        assert sorted(served.stored()) == [3, 5]
+        before, after = (served.stored()[seq].captured_at for seq in (3, 5))
+        assert after - before == pytest.approx(7e-6)
+        far = ingest_pb2.Layer(captured_step_us=-(2**60), data=layers[2])
+        await camera.write(layers=ingest_pb2.Layers(first=2, layers=[far]))
+        goodbye = await camera.goodbye()
+        assert goodbye.code == ingest_pb2.GOODBYE_CODE_PROTOCOL_ERROR
+        assert "not a moment" in goodbye.reason
+
+
+async def test_shorthand_without_a_layer_before_it(tmp_path: Path, layers: list[bytes]) -> None:
+    async with serving(tmp_path) as served, served.camera() as camera:
+        short = ingest_pb2.Layer(captured_step_us=7, data=layers[0])
+        await camera.write(layers=ingest_pb2.Layers(layers=[short]))
+        goodbye = await camera.goodbye()
+        assert goodbye.code == ingest_pb2.GOODBYE_CODE_PROTOCOL_ERROR
+        assert "sequence number out of range: -1" in goodbye.reason
+        assert served.stored() == {}

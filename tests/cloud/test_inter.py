@@ -67,6 +67,9 @@ async def test_the_boxes_are_those_of_the_same_integers_alone(server: Any, film:
         assert all(seen)
         assert len(set(seen)) > 1
         assert served.count(LOADS) == 0
+        for kind, layers in (("intra", film.chained[:1]), ("inter", film.chained[1:])):
+            size = served.count("glimpse_layer_bytes_total", camera="gate", kind=kind)
+            assert size == sum(map(len, layers))
 
 
 class TestHealing:

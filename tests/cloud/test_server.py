@@ -15,11 +15,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
 from cloud.detector import LayerDetector
-from cloud.folder import data_files
+from cloud.folder import DEFAULT_WEIGHTS, data_files
 from cloud.identity import Identities
 from cloud.server import SERVICES, prepare, running
 from cloud.store_sqlite import SqliteFrameStore
-from cloud.weights import DEFAULT_WEIGHTS
 from cloud.writer import StoreWriter
 from common.errors import BadSettings, ModelMismatch
 from common.types import FrameId, Layer
@@ -172,6 +171,8 @@ class TestDrain:
             assert len(served.stored()) == len(layers)
             assert all(f.model for f in served.stored().values())
             assert served.count("glimpse_capture_to_boxes_seconds_count") == 0  # not of now
+            last = served.count("glimpse_last_layer_timestamp_seconds", camera="gate")
+            assert last == pytest.approx(1.0, abs=0.1)  # as the camera that was there before said
 
     async def test_a_long_backlog_leaves_room_for_live_layers(
         self, tmp_path: Path, layers: list[bytes], corrupt: bytes

@@ -36,7 +36,13 @@ def test_flags_over_environment_over_defaults(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("credits", "0"), ("threads", "many"), ("min_score", "1.5"), ("max_layer_bytes", "2000000")],
+    [
+        ("credits", "0"),
+        ("threads", "many"),
+        ("min_score", "1.5"),
+        ("max_layer_bytes", "2000000"),
+        ("decode_device", "gpu"),
+    ],
 )
 def test_what_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"GLIMPSE_CLOUD_{name.upper()}", value)

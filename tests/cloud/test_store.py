@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloud.store import (
+    Auxiliary,
     CameraSummary,
     Found,
     FrameStore,
@@ -426,6 +427,44 @@ class TestContract:
             store.expire(50)
             assert store.used_bytes() - empty <= 50_000
 
+    def test_an_auxiliary_layer_is_kept_with_its_frame(self, store: FrameStore) -> None:
+        frame = layer(1).frame
+        assert not store.put_auxiliary(frame, Auxiliary(b"early", 7))
+        store.put([layer(1, size=100), layer(2, size=100)])
+        assert (store.auxiliary(frame), store.cameras()[0].bytes) == (None, 200)
+        assert store.put_auxiliary(frame, Auxiliary(b"a" * 50, 7))
+        assert store.auxiliary(frame) == Auxiliary(b"a" * 50, 7)
+        assert store.auxiliary(layer(2).frame) is None
+        assert [stored.auxiliary_bytes for stored in store.frames()] == [0, 50]
+        assert store.cameras()[0].bytes == 250
+
+    def test_a_better_auxiliary_layer_takes_the_place_of_the_one_before(
+        self, store: FrameStore
+    ) -> None:
+        store.put([layer(1, size=100)])
+        for size, quality in ((50, 7), (80, 200)):
+            store.put_auxiliary(layer(1).frame, Auxiliary(b"a" * size, quality))
+        assert store.auxiliary(layer(1).frame) == Auxiliary(b"a" * 80, 200)
+        assert store.cameras()[0].bytes == 180
+
+    def test_an_auxiliary_layer_goes_with_its_frame(self, store: FrameStore, clock: Clock) -> None:
+        store.put([layer(1, size=100), layer(2, size=100)])
+        store.put_auxiliary(layer(1).frame, Auxiliary(b"a" * 50, 7))
+        assert store.expire(1) == {"gate": 1}
+        assert store.auxiliary(layer(1).frame) is None
+        assert store.cameras()[0].bytes == 100
+        store.put([layer(1, size=100)])
+        assert store.auxiliary(layer(1).frame) is None
+
+    def test_a_full_store_takes_no_auxiliary_layer_and_keeps_the_one_it_has(
+        self, store: FrameStore
+    ) -> None:
+        store.put([layer(1)])
+        store.put_auxiliary(layer(1).frame, Auxiliary(b"first", 7))
+        with pytest.raises(StoreFull):
+            store.put_auxiliary(layer(1).frame, Auxiliary(bytes(1_000_001), 9))
+        assert store.auxiliary(layer(1).frame) == Auxiliary(b"first", 7)
+
     def test_a_full_store_says_so_and_stores_none_of_the_batch(self, store: FrameStore) -> None:
         store.put([layer(1)])
         batch = [layer(2), *(layer(n, size=10_000) for n in range(3, 120))]
@@ -449,18 +488,19 @@ def test_what_was_put_is_there_for_the_next_process(tmp_path: Path) -> None:
     second.close()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_store_of_a_schema_before_is_brought_up_to_this_one(tmp_path: Path, version: int) -> None:
     path = tmp_path / "frames.db"
     db = sqlite3.connect(path)
-    db.executescript(SCHEMA_1 if version == 1 else SCHEMA_1 + TO_SCHEMA_2)
+    db.executescript(SCHEMA_1 + "".join((TO_SCHEMA_2, TO_SCHEMA_3)[: version - 1]))
     db.close()
     now = time.time()
     store = SqliteFrameStore(path)
     [old] = store.frames(label="car")
-    assert (old.frame, old.boxes, old.pinned) == (layer(1).frame, (CAR,), version == 2)
+    assert (old.frame, old.boxes, old.pinned) == (layer(1).frame, (CAR,), version > 1)
     assert old.stored_at >= int(now) if version == 1 else old.stored_at == 5000.0
-    assert (old.is_inter, old.header) == (False, None)
+    assert (old.is_inter, old.header, old.auxiliary_bytes) == (False, None, 0)
+    assert store.put_auxiliary(old.frame, Auxiliary(b"more", 7))
     assert store.put([layer(1), layer(2)]) == (DUPLICATE, STORED)
     store.put(chained("Kp", boot="b2"))
     assert before(store, 1, boot="b2") == [0]
@@ -525,6 +565,11 @@ ALTER TABLE frame ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
 UPDATE frame SET stored_at = 5000, pinned = 1;
 CREATE INDEX frame_by_age ON frame (stored_at) WHERE pinned = 0;
 PRAGMA user_version = 2;
+"""
+TO_SCHEMA_3 = """
+ALTER TABLE frame ADD COLUMN inter INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE frame ADD COLUMN header BLOB;
+PRAGMA user_version = 3;
 """
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cloud.weights import DEFAULT_WEIGHTS, CloudWeights, load_weights
+from cloud.folder import DEFAULT_WEIGHTS
+from cloud.weights import CloudWeights, load_weights
 from common.errors import ModelMismatch
 from common.manifest import Manifest
 from edge.weights import load_weights as load_edge_weights

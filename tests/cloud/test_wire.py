@@ -20,6 +20,7 @@ from common.events import (
     ToServer,
     Welcome,
 )
+from common.shorthand import Shorthand
 from common.types import Box, Presence
 from edge.wire import from_wire, to_wire
 from glimpse.v1 import ingest_pb2
@@ -54,7 +55,7 @@ DOWN: list[ToEdge] = [
 @pytest.mark.parametrize("message", UP, ids=lambda m: type(m).__name__)
 def test_what_a_camera_says_arrives(message: ToServer) -> None:
     data = to_wire(message).SerializeToString()
-    assert from_request(ingest_pb2.StreamRequest.FromString(data)) == message
+    assert from_request(ingest_pb2.StreamRequest.FromString(data), Shorthand()) == message
 
 
 @pytest.mark.parametrize("message", DOWN, ids=lambda m: type(m).__name__)
@@ -64,11 +65,11 @@ def test_what_the_server_says_arrives(message: ToEdge) -> None:
 
 
 def test_a_message_or_a_code_of_the_future() -> None:
-    assert from_request(ingest_pb2.StreamRequest()) is None
+    assert from_request(ingest_pb2.StreamRequest(), Shorthand()) is None
     unknown = ingest_pb2.StreamRequest.FromString(b"\xa2\x06\x01x")  # field 100, bytes
-    assert from_request(unknown) is None
+    assert from_request(unknown, Shorthand()) is None
     future = ingest_pb2.StreamRequest.FromString(b"\x1a\x02\x08\x63")  # goodbye, code 99
-    assert from_request(future) == Goodbye(GoodbyeCode.UNSPECIFIED)
+    assert from_request(future, Shorthand()) == Goodbye(GoodbyeCode.UNSPECIFIED)
 
 
 def test_a_reason_is_no_longer_than_the_contract_says() -> None:

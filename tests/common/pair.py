@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from cloud.store_memory import MemoryFrameStore
 from common import events as ev
 from common.allowance import Allowance
-from common.errors import CorruptStream
+from common.errors import AuxiliaryError, CorruptStream
 from common.session import CloudPolicy, CloudSession, CloudState, EdgeSession, EdgeState
 from common.types import Box, FrameId
 from edge.spool import MemorySpool
@@ -22,7 +22,12 @@ CAMERA = "gate"
 MODEL = 0xBEEF
 HELD = CloudPolicy(window=4, max_layer_bytes=100)  # an ack waits a moment for boxes
 POLICY = replace(HELD, ack_delay=0.0)  # the transcripts' policy: each step shows by itself
-BOX = Box("car", 0.9, 1, 2, 30, 40)
+BOX = Box("car", 0.8, 1, 2, 30, 40)
+
+
+def auxiliary(seq: int) -> bytes:
+    """What the edge has for a frame: up to some pieces, or more than is taken."""
+    return bytes([seq % 256]) * (1 + 30 * (seq % 5))
 
 
 def inspect(data: bytes) -> None:
@@ -55,8 +60,10 @@ class Pair:
         model: int = MODEL,
         random: Callable[[], float] = lambda: 0.5,
         want_boxes: bool = True,
+        gather: float = 0.0,
     ) -> None:
         self.now = 0.0
+        self.labels: tuple[str, ...] = ("person", "car")  # (): the server does not pack boxes
         self.log: list[str] = []
         self.spool = MemorySpool(CAMERA, max_bytes=1 << 30)
         self.store = MemoryFrameStore()
@@ -71,12 +78,17 @@ class Pair:
         self.jobs: list[tuple[Link, ev.Store | ev.Lookup]] = []
         self.looking: list[tuple[Link, FrameId]] = []
         self.fetches: list[ev.Fetch | ev.Fetched] = []  # asked, or read and not yet answered
+        self.finds: list[ev.FindAuxiliary] = []
+        self.tickets = 0
+        self.wanted: dict[int, int] = {}  # seq by ticket
+        self.unanswerable: set[int] = set()  # who asked died with the server
+        self.concluded: dict[int, bytes | AuxiliaryError] = {}
         self.connect_at: float | None = None
         self.edge_timer: float | None = None
         self._policy, self._model, self._random = policy, model, random
         self._new_allowance: Callable[[], Allowance | None] = lambda: None
         self._allowance: Allowance | None = None
-        self._want_boxes = want_boxes
+        self._want_boxes, self._gather = want_boxes, gather
         self._boots = 0
         self._boot()
 
@@ -121,6 +133,7 @@ class Pair:
         cloud = CloudSession(
             *(f"s{number}", self._model),
             inspect=inspect,
+            labels=self.labels,
             allowance=self._allowance,
             policy=self._policy,
         )
@@ -172,6 +185,24 @@ class Pair:
                 seen = ev.Detected(frame, None, "the layer before it is missing")
             self.tell_cloud(link, seen)
 
+    def want(self, link: Link, seq: int, patience: float = 20.0) -> int:
+        """Somebody asks one session for an auxiliary layer; returns the ticket."""
+        self.tickets += 1
+        self.wanted[self.tickets] = seq
+        frame = FrameId(CAMERA, link.cloud.boot or "b1", seq)
+        self.tell_cloud(link, ev.Wanted(self.tickets, frame, 100, patience))
+        return self.tickets
+
+    def find(self, index: int = 0) -> None:
+        """The edge looked; frames of even numbers are there, of four bytes too many at times."""
+        if self.finds:
+            find = self.finds.pop(index % len(self.finds))
+            answer = ev.AuxiliaryFound(find.number, ev.AuxiliaryOutcome.EXPIRED, "it is gone")
+            if find.frame.seq % 2 == 0:
+                data = auxiliary(find.frame.seq)
+                answer = ev.AuxiliaryFound(find.number, ev.AuxiliaryOutcome.SENT, data=data)
+            self._tell_edge(answer)
+
     def read_spool(self) -> None:
         """The spool reads for one Fetch; the answer takes its time, and may be old by then."""
         for index, fetch in enumerate(self.fetches):
@@ -208,6 +239,7 @@ class Pair:
             self.link.edge_left = True
         self.link = None
         self.fetches.clear()
+        self.finds.clear()
         self._boot()
 
     def kill_server(self) -> None:
@@ -220,6 +252,7 @@ class Pair:
             link.cloud_left = True
             link.cloud = CloudSession("dead", 0, inspect=inspect)
             link.cloud.on(ev.Disconnected(), self.now)
+        self.unanswerable |= set(range(1, self.tickets + 1)) - set(self.concluded)
 
     def drain(self) -> None:
         for link in list(self.links):
@@ -294,7 +327,10 @@ class Pair:
         self._boots += 1
         self.seq = -1
         self.edge = EdgeSession(
-            *(CAMERA, f"b{self._boots}", MODEL), random=self._random, want_boxes=self._want_boxes
+            *(CAMERA, f"b{self._boots}", MODEL),
+            random=self._random,
+            want_boxes=self._want_boxes,
+            gather=self._gather,
         )
         self.edge_timer = None
         self._tell_edge(ev.Started())
@@ -321,7 +357,10 @@ class Pair:
                 self.spool.drop(frames)
             case ev.Fetch():
                 self.fetches.append(action)
+            case ev.FindAuxiliary():
+                self.finds.append(action)
             case ev.Deliver(ev.Verdict(frame, outcome, reason, boxes)):
+                assert boxes in (None, (BOX,)), "boxes came out otherwise than they went in"
                 if outcome is ev.Outcome.REFUSED:
                     self.refused.add(frame)
                 elif reason:
@@ -372,6 +411,9 @@ class Pair:
                 for other in self.links:
                     if other is not link and other.cloud.camera == CAMERA:
                         self.tell_cloud(other, ev.Superseded())
+            case ev.Conclude(ticket, result):
+                assert ticket not in self.concluded, "concluded twice"
+                self.concluded[ticket] = result
             case ev.ArmTimer(at):
                 link.timer = at
             case ev.Close():
@@ -410,6 +452,12 @@ def describe(action: ev.EdgeAction | ev.CloudAction) -> str:
             return "ArmTimer off" if at is None else f"ArmTimer at {at:g}"
         case ev.Close(code, reason):
             return f"Close {code.name}{_quoted(reason)}"
+        case ev.FindAuxiliary(_, frame, quality):
+            return f"FindAuxiliary {frame} quality {quality}"
+        case ev.Conclude(ticket, bytes(data)):
+            return f"Conclude {ticket}: {len(data)} bytes"
+        case ev.Conclude(ticket, error):
+            return f"Conclude {ticket}: {type(error).__name__}{_quoted(str(error))}"
         case ev.Admit(camera, boot):
             return f"Admit {camera}/{boot}"
         case _:
@@ -429,6 +477,14 @@ def _message(message: ev.ToServer | ev.ToEdge) -> str:
             return f"Results acked {acked} credits {credits}" + "".join(map(_result, frames))
         case ev.RateTarget(rate):
             return f"RateTarget {rate} B/s"
+        case ev.AuxiliaryRequest(request, boot, seq, quality, deadline):
+            name = f"{boot}/{seq}" if boot else str(seq)
+            return f"AuxiliaryRequest {request}: {name} quality {quality} within {deadline:g} s"
+        case ev.AuxiliaryReply(request, outcome, reason, size, data):
+            piece = f" {len(data)} of {size} bytes" if size else ""
+            return f"AuxiliaryReply {request} {outcome.name}{piece}{_quoted(reason)}"
+        case ev.Telemetry():
+            return f"Telemetry {message.captured} captured"
         case ev.Goodbye(code, reason, retry_after):
             retry = f" retry after {retry_after:g} s" if retry_after else ""
             return f"Goodbye {code.name}{_quoted(reason)}{retry}"
@@ -436,6 +492,8 @@ def _message(message: ev.ToServer | ev.ToEdge) -> str:
 
 def _result(result: ev.FrameResult) -> str:
     seen = "" if result.boxes is None else f" {len(result.boxes)} box"
+    if result.packed is not None:
+        seen = f" {len(result.packed)} bytes of boxes"
     name = f"{result.boot}/{result.seq}" if result.boot else str(result.seq)
     return f"; {name} {result.outcome.name}{seen}{_quoted(result.reason)}"
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from common.blocks import COEFFICIENTS, PLANES, analyse, dequantise, quantise, steps, synthesise
+from common.contexts import Ints
 from tests.human import made
 
 
-def grey(rng: np.random.Generator) -> np.ndarray:
+def grey(rng: np.random.Generator) -> Ints:
     return np.repeat(made(rng)[..., :1], 3, axis=2)
 
 
@@ -19,7 +20,7 @@ def test_a_grey_picture_comes_back_exactly() -> None:
 def test_colour_comes_back_but_for_half_of_its_sharpness() -> None:
     pixels = made(np.random.default_rng(2))
     assert np.sqrt(((synthesise(analyse(pixels)) - pixels) ** 2).mean()) < 6
-    flat = np.broadcast_to(np.uint8([200, 40, 90]), (32, 48, 3))
+    flat = np.broadcast_to(np.array([200, 40, 90], np.uint8), (32, 48, 3))
     assert np.abs(synthesise(analyse(flat)) - flat).max() < 0.01
 
 

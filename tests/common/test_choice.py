@@ -5,6 +5,7 @@ import pytest
 
 from common.blocks import analyse, quantise, steps
 from common.choice import chosen
+from common.contexts import Ints
 from tests.human import made, tiny_tables
 
 
@@ -16,7 +17,7 @@ def test_it_is_better_than_a_plain_quantiser(quality: int) -> None:
     base = np.zeros((*c.shape[:2], 2), np.int32)
     scaled = c / steps(quality)
 
-    def price(q: np.ndarray) -> float:
+    def price(q: Ints) -> float:
         bits = 8 * len(model.encode(q, base, quality))
         return float(((scaled - q) ** 2).sum() + 0.14 * bits)
 

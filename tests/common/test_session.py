@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import events as ev
-from common.errors import LocalProtocolError, ModelMismatch, RemoteProtocolError
+from common.errors import AuxiliaryError, LocalProtocolError, ModelMismatch, RemoteProtocolError
+from common.packed import unpack
 from common.session import CloudPolicy, CloudSession, CloudState, EdgeSession, EdgeState
 from common.session_edge import FETCH_LIMIT
 from common.types import FrameId
-from tests.common.pair import BOX, CAMERA, HELD, MODEL, Pair, inspect
+from tests.common.pair import BOX, CAMERA, HELD, MODEL, Pair, auxiliary, inspect
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
@@ -39,6 +40,8 @@ CHAOS = {
     "detect": lambda p, n: p.detect(n),
     "read": lambda p, n: p.read_spool(),
     "fetch": lambda p, n: p.answer_fetch(n),
+    "want": lambda p, n: p.want(p.links[n % len(p.links)], n) if p.links else None,
+    "find": lambda p, n: p.find(n),
     "cut": lambda p, n: p.cut(),
     "kill edge": lambda p, n: p.kill_edge(),
     "kill server": lambda p, n: p.kill_server(),
@@ -64,11 +67,16 @@ def _repeat(queue):
     want_boxes=st.booleans(),
     max_age=st.none() | st.floats(5.0, 100.0),
     per_second=st.none() | st.floats(0.2, 5.0),
+    gather=st.sampled_from([0.0, 0.0, 3.0]),
+    labels=st.sampled_from([(), ("car",), ("person", "car"), ("person",)]),
 )
-def test_any_order_of_events_keeps_every_promise(steps, seed, want_boxes, max_age, per_second):
+def test_any_order_of_events_keeps_every_promise(
+    steps, seed, want_boxes, max_age, per_second, labels, gather
+):
     # Credit, spool before send, store before ack and ack before unspool are checked in pair.py.
-    pair = Pair(policy=HELD, random=Random(seed).random, want_boxes=want_boxes)
+    pair = Pair(policy=HELD, random=Random(seed).random, want_boxes=want_boxes, gather=gather)
     pair.limit(max_age=max_age, per_second=per_second)
+    pair.labels = labels
     for name, number in steps:
         CHAOS[name](pair, number)
     pair.settle()
@@ -81,6 +89,9 @@ def test_any_order_of_events_keeps_every_promise(steps, seed, want_boxes, max_ag
         pair._step()
         pair.wait(1.0)
     assert pair.finished
+    assert pair.concluded.keys() | pair.unanswerable == set(range(1, pair.tickets + 1))
+    for ticket, result in pair.concluded.items():
+        assert isinstance(result, AuxiliaryError) or result == auxiliary(pair.wanted[ticket])
     assert all(link.cloud.state is CloudState.CLOSED for link in pair.links)
 
 
@@ -88,15 +99,18 @@ def test_chaos_reaches_the_interesting_places():
     """The property above would say nothing if its steps never got past the greeting."""
     random = Random(1)
     seen: set[str] = set()
+    concluded: set[str] = set()
     for _ in range(300):
         pair = Pair(policy=HELD, random=random.random)
-        pair.limit(max_age=100.0, per_second=1.0)
+        pair.limit(max_age=50.0, per_second=1.0)
         for _ in range(150):
             CHAOS[random.choice(ORDER)](pair, random.randrange(40))
         seen |= {" ".join(line.split()[1:3]) for line in pair.log}
+        concluded |= {type(result).__name__ for result in pair.concluded.values()}
         seen |= {code.name for code in ev.GoodbyeCode if any(code.name in x for x in pair.log)}
     assert seen >= {"Send Welcome", "Send Results", "REPLACED", "PROTOCOL_ERROR", "TIMEOUT"}
     assert seen >= {"STORE_UNAVAILABLE", "SHUTTING_DOWN", "RENEW"}
+    assert concluded >= {"bytes", "CameraOffline", "AuxiliaryGone", "AuxiliaryTimeout"}
 
 
 # ---------------------------------------------------------------- transcripts
@@ -142,6 +156,8 @@ def _command(pair: Pair, name: str, *words: str) -> None:
             pair.limit(max_age=float(seconds))
         case "rate", (per_second,):
             pair.limit(per_second=float(per_second))
+        case "want", (seq, *patience):
+            pair.want(pair.links[-1], int(seq), *map(float, patience))
         case "wait", (seconds,):
             pair.wait(float(seconds))
         case _:
@@ -155,6 +171,7 @@ COMMANDS = {
     "fail": Pair.fail_job,
     "detect": Pair.detect,
     "fetch": Pair.answer_fetch,
+    "find": Pair.find,
     "cut": Pair.cut,
     "kill-edge": Pair.kill_edge,
     "kill-server": Pair.kill_server,
@@ -282,6 +299,10 @@ def test_a_camera_gets_its_rate_and_no_more_even_if_it_connects_anew(cuts):
     assert len(pair.store.held(pair.coded)) == 60
 
 
+def _packed(data: bytes) -> ev.FrameResult:
+    return ev.FrameResult("", 0, ev.Outcome.STORED, packed=data)
+
+
 def test_a_connection_that_fails_is_tried_again():
     edge = EdgeSession(CAMERA, "b1", MODEL, random=lambda: 0.5)
     assert edge.on(ev.Started(), 0.0) == (ev.Connect(0.0),)
@@ -295,15 +316,21 @@ def test_a_connection_that_fails_is_tried_again():
         ev.Results(1, 8),  # an ack of what was never sent
         ev.Results(0, 8, (ev.FrameResult("no/boot", 1, ev.Outcome.STORED),)),
         ev.Hello(CAMERA, "b1", MODEL),
+        ev.Results(0, 8, (_packed(b""),)),
+        ev.Results(0, 8, (_packed(b"\x02\x00\x00"),)),  # cut off
+        ev.Results(0, 8, (_packed(b"\x02\x00\xff\x80"),)),  # no such label
     ],
     ids=lambda message: type(message).__name__,
 )
 def test_the_edge_leaves_a_server_that_breaks_the_rules(message):
     pair = _live()
+    pair.labels = ("person", "car", "bus")
+    pair.cut()
+    pair.progress(5)
     pair.wire.down.append(message)
     pair.deliver_down()
     assert pair.edge.state is EdgeState.OFFLINE
-    assert "Goodbye PROTOCOL_ERROR" in "\n".join(pair.log)
+    assert "Goodbye PROTOCOL_ERROR '" in "\n".join(pair.log)
     pair.code()
     pair.settle()  # and comes back
 
@@ -314,6 +341,9 @@ def test_the_edge_leaves_a_server_that_breaks_the_rules(message):
         ev.Welcome("s", (ev.FrameRange("", 5, 4),), 4, 100),
         ev.Welcome("s", (ev.FrameRange("", 0, 2**62),), 4, 100),
         ev.Welcome("s", (), 4, 0),
+        ev.Welcome("s", (), 4, 100, ("",)),
+        ev.Welcome("s", (), 4, 100, ("x" * 65,)),
+        ev.Welcome("s", (), 4, 100, ("x",) * 1025),
     ],
 )
 def test_the_edge_believes_no_absurd_welcome(welcome):
@@ -448,6 +478,62 @@ def test_an_ack_does_not_wait_long_for_boxes():
     assert send.message == ev.Results(1, 65)
     [late] = cloud.on(ev.Detected(frame, (BOX,)), 9.0)
     assert late.message.frames[0].boxes == (BOX,)
+
+
+@pytest.mark.parametrize(
+    ("packed_boxes", "labels", "packs"),
+    [(True, ("car",), True), (True, ("bus",), False), (True, (), False), (False, ("car",), False)],
+)
+def test_boxes_are_packed_for_who_reads_it_and_where_it_can_be_said(packed_boxes, labels, packs):
+    cloud = _cloud(labels=labels)
+    hello = ev.Hello(CAMERA, "b1", MODEL, want_boxes=True, packed_boxes=packed_boxes)
+    welcomes = [a.message for a in _say(cloud, hello) if isinstance(a, ev.Send)]
+    assert [w.labels for w in welcomes] == [labels if packed_boxes else ()]
+    _say(cloud, ev.Layers(0, (_entry(0),)))
+    cloud.on(ev.Stored((FrameId(CAMERA, "b1", 0),)), 1.0)
+    send, _ = cloud.on(ev.Detected(FrameId(CAMERA, "b1", 0), (BOX,)), 1.0)
+    [result] = send.message.frames
+    assert (result.boxes is None) is packs
+    assert packs == (result.packed is not None)
+    assert not packs or unpack(result.packed, labels) == ((BOX,), ())
+
+
+def test_an_edge_may_let_answers_be_gathered():
+    frames = [FrameId(CAMERA, "b1", seq) for seq in range(3)]
+    cloud = _cloud()
+    _say(cloud, ev.Hello(CAMERA, "b1", MODEL, want_boxes=True, gather=2.0))
+    _say(cloud, ev.Layers(0, tuple(_entry(seq) for seq in range(3))))
+    assert cloud.on(ev.Stored((frames[0],)), 1.0) == (ev.ArmTimer(3.0),)
+    for frame in frames[:2]:
+        assert cloud.on(ev.Detected(frame, (BOX,)), 1.5) == ()
+    assert cloud.on(ev.Stored((frames[1],)), 2.0) == ()
+    [send] = cloud.on(ev.Tick(), 3.0)
+    assert (send.message.acked, [f.seq for f in send.message.frames]) == (2, [0, 1])
+    # What heals a chain, or makes the camera forget, is told at once, with what is held.
+    cloud.on(ev.Stored((frames[2],)), 4.0)
+    [broken, _] = cloud.on(ev.Detected(frames[2], None, "the layer before it is missing"), 4.5)
+    assert (broken.message.acked, broken.message.frames[0].reason != "") == (3, True)
+
+
+def test_answers_are_gathered_no_longer_than_there_is_credit():
+    cloud = _cloud(policy=CloudPolicy(window=8))
+    _say(cloud, ev.Hello(CAMERA, "b1", MODEL, gather=9.0))
+    for seq in range(7):
+        _say(cloud, ev.Layers(seq, (_entry(seq),)))
+        said = cloud.on(ev.Stored((FrameId(CAMERA, "b1", seq),)), 1.0)
+        assert any(isinstance(action, ev.Send) for action in said) == (seq == 6)
+    assert cloud.state is CloudState.LIVE
+
+
+def test_a_parting_session_says_what_it_held():
+    cloud = _cloud()
+    _say(cloud, ev.Hello(CAMERA, "b1", MODEL, want_boxes=True, gather=9.0))
+    _say(cloud, ev.Layers(0, (_entry(0),)))
+    cloud.on(ev.Stored((FrameId(CAMERA, "b1", 0),)), 1.0)
+    cloud.on(ev.Detected(FrameId(CAMERA, "b1", 0), (BOX,)), 1.0)
+    sent = [a.message for a in cloud.on(ev.Draining(), 2.0) if isinstance(a, ev.Send)]
+    assert [type(message) for message in sent] == [ev.Results, ev.Goodbye]
+    assert (sent[0].acked, len(sent[0].frames)) == (1, 1)
 
 
 def test_boxes_without_a_wish_for_them_are_not_sent():

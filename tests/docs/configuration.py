@@ -19,8 +19,8 @@ from pydantic_core import PydanticUndefined
 from cloud.events_config import MqttConfig, RuleConfig, WebhookConfig
 from cloud.settings import CloudSettings
 from edge.settings import EdgeSettings
+from tests.docs.pages import ROOT, command, table
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "configuration.md"
 
 UNITS = {"_ms": "ms", "_s": "s", "_bytes": "bytes"}
@@ -130,7 +130,7 @@ def page() -> str:
 def _table(settings: type[BaseModel]) -> str:
     prefix = str(settings.model_config.get("env_prefix", ""))
     heads = ["key", *(["environment"] if prefix else []), "default", "range", "what it is"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for name, field in settings.model_fields.items():
         cells = (
             f"`{name}`",
@@ -139,8 +139,8 @@ def _table(settings: type[BaseModel]) -> str:
             _range(name, field),
             str(field.description),
         )
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return table(heads, rows)
 
 
 def _variable(prefix: str, name: str, field: FieldInfo) -> str:
@@ -187,14 +187,5 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
                 yield f"a multiple of {step}"
 
 
-def main(arguments: list[str]) -> int:
-    if arguments == ["--rewrite"]:
-        PAGE.write_text(page())
-        return 0
-    current = PAGE.exists() and PAGE.read_text() == page()
-    print("up to date" if current else f"{PAGE.relative_to(ROOT)} is out of date: --rewrite")
-    return 0 if current else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command(PAGE, page(), sys.argv[1:]))

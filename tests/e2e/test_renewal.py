@@ -24,7 +24,7 @@ from common.session import EdgePolicy, EdgeSession
 from edge.ledger import Ledger
 from edge.links import Links
 from edge.settings import EdgeSettings
-from edge.spool import SqliteSpool
+from edge.spool_sqlite import SqliteSpool
 from edge.uplink import Uplink
 from tests.cloud.serving import Served, serving, until
 

@@ -24,11 +24,14 @@ from common.events import (
     LookedUp,
     Lookup,
     Received,
+    Record,
     Send,
     Store,
     Stored,
+    Telemetry,
 )
 from common.session import CloudPolicy, CloudSession
+from common.shorthand import Shorthand
 from common.types import Box, FrameId, Layer
 from glimpse.v1 import ingest_pb2_grpc
 
@@ -44,6 +47,7 @@ class Server(ingest_pb2_grpc.IngestServiceServicer):
     def __init__(self, model_id: int, *, token: str | None = None, cut_at: int = 0) -> None:
         self.model_id = model_id
         self.stored: dict[FrameId, Layer] = {}
+        self.told: list[Telemetry] = []
         self.streams = 0
         self.cuts = 0
         self.cut_at = cut_at
@@ -66,6 +70,7 @@ class Server(ingest_pb2_grpc.IngestServiceServicer):
             inspect=lambda data: check(data) if is_inter(data) else unpack(data, model_id),
             policy=self.policy,
         )
+        shorthand = Shorthand()
         events: list[CloudEvent] = [Connected()]
         while True:
             while events:
@@ -75,7 +80,7 @@ class Server(ingest_pb2_grpc.IngestServiceServicer):
             request = await context.read()
             if request is grpc.aio.EOF:
                 events.append(Disconnected())
-            elif (message := from_request(request)) is not None:
+            elif (message := from_request(request, shorthand)) is not None:
                 events.append(Received(message))
             if isinstance(events[0], Disconnected):
                 return
@@ -99,6 +104,8 @@ class Server(ingest_pb2_grpc.IngestServiceServicer):
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "the cable was pulled")
                 events.append(Stored(tuple(layer.frame for layer in layers)))
                 events += [self.look(layer) for layer in layers]
+            case Record(telemetry):
+                self.told.append(telemetry)
             case Admit():
                 pass
             case Close():

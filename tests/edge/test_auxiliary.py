@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.auxiliary import AuxiliaryCodec
 from common.codec import Coded
@@ -88,3 +91,32 @@ def test_tables_that_are_not_the_manifests_are_refused(tmp_path: Path) -> None:
     (folder / "auxiliary.npz").unlink()
     with pytest.raises(ModelMismatch, match="No such file"):
         AuxiliaryEncoder.load(tmp_path)
+
+
+def test_both_layers_of_a_photograph(weights: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "a.png"
+    Image.fromarray(made(np.random.default_rng(5))).save(photo)
+    command = [sys.executable, "-m", "edge.main", "encode", str(photo), "-o", str(tmp_path)]
+    both = [*command, "--layers", "both", "--auxiliary-quality", "0.8", "--weights", str(weights)]
+    done = subprocess.run(both, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    layer, auxiliary = tmp_path / "a.glimpse", tmp_path / "a.auxiliary"
+    assert first.startswith(f"{layer}  128 x 96  {layer.stat().st_size} bytes")
+    assert second.startswith(f"{auxiliary}  {auxiliary.stat().st_size} bytes")
+    base = Encoder(load_weights(weights), threads=1).codec.decode(layer.read_bytes())
+    model = Manifest.parse((weights / "human" / "manifest.json").read_bytes()).model_id
+    header, _ = AuxiliaryCodec(tiny_tables(), model).decode(auxiliary.read_bytes(), base)
+    assert header.quality == 204
+
+
+def test_weights_that_make_none_say_so(tmp_path: Path) -> None:
+    tiny_weights(tmp_path / "weights")
+    photo = tmp_path / "a.png"
+    Image.fromarray(made(np.random.default_rng(5))).save(photo)
+    command = [sys.executable, "-m", "edge.main", "encode", str(photo), "-o", str(tmp_path)]
+    both = [*command, "--layers", "both", "--weights", str(tmp_path / "weights")]
+    done = subprocess.run(both, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "no auxiliary layers" in done.stderr
+    assert not (tmp_path / "a.glimpse").exists()

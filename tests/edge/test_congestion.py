@@ -26,6 +26,17 @@ def test_a_new_stream_begins_with_nothing_under_way() -> None:
     assert len(link.acked(1, 1.1)) == 1
 
 
+def test_acks_that_are_held_back_on_purpose_are_no_silence() -> None:
+    prompt, gathered = LinkEstimate(1.0, None, 0.0), LinkEstimate(1.0, None, 0.0, gather=5.0)
+    assert gathered.window - prompt.window == 5.0 * gathered.rate
+    for link in (prompt, gathered):
+        link.sent(1, 300, 700.0, 0.0)
+        link.tick(5.0)
+    assert prompt.rate < gathered.rate == 4000.0
+    gathered.tick(30.0)
+    assert gathered.rate < 4000.0
+
+
 def test_a_standing_queue_cuts_the_rate_and_its_end_raises_it() -> None:
     link = LinkEstimate(0.2, None, 0.0)
     now, total = 0.0, 0

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import io
 
+import pytest
 import structlog
 
 from common.types import Box
@@ -79,3 +81,33 @@ def test_elsewhere_a_plain_line_comes_every_two_seconds() -> None:
     for step in range(1, 11):
         display.status(f"line {step}", step / 2)
     assert out.getvalue() == "line 4\nline 8\n"
+
+
+class OnDisk(io.StringIO):
+    """A file that cannot be written."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._error = OSError(number, "cannot")
+
+    def write(self, text: str) -> int:
+        raise self._error
+
+
+def test_output_on_a_full_disk_is_lost_and_ends_nobody() -> None:
+    display = Display(OnDisk(errno.ENOSPC), OnDisk(errno.EIO))
+    display.print("a line")
+    assert display.write("a line of the log") == 17
+    display.flush()
+
+
+def test_any_other_error_of_the_output_is_told() -> None:
+    with pytest.raises(BrokenPipeError):
+        Display(OnDisk(errno.EPIPE)).print("a line")
+
+
+def test_expired_frames_stand_in_the_status_line() -> None:
+    made = ledger()
+    assert "expired" not in status_line(made, 2.0, None, 0)
+    made.expired["disk_full"] += 2
+    assert "expired 2" in status_line(made, 2.0, None, 0)

@@ -12,7 +12,7 @@ def test_percentiles_by_nearest_rank() -> None:
     assert times.percentile(50) is None
     for ms in range(100, 0, -1):
         times.add(ms / 1000)
-    assert times.summary_ms() == {"p50": 50.0, "p95": 95.0, "frames": 100}
+    assert times.summary_ms() == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "frames": 100}
 
 
 def test_only_the_latest_times_are_kept() -> None:

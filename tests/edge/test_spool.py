@@ -12,7 +12,8 @@ import pytest
 from common.bitstream import Header, Kind, pack, pack_inter
 from common.errors import BadSettings, StoreFull
 from common.types import FrameId, Layer
-from edge.spool import Expired, ExpiryReason, MemorySpool, Spool, SpoolStatus, SqliteSpool
+from edge.spool import Expired, ExpiryReason, MemorySpool, Spool, SpoolStatus
+from edge.spool_sqlite import SqliteSpool
 
 _HEADER = Header(Kind.MACHINE_INTRA, 1, 0, 100, 0, 640, 480, 640)
 INTRA = pack(_HEADER, bytes(100 - 13))
@@ -205,6 +206,7 @@ def test_a_spool_that_rots_while_open_is_set_aside_and_its_cursors_count_on(
     spool = filled(path)
     _, cursor = spool.peek(0, 300)
     rot(path)
+    assert spool._db is not None
     spool._db.execute("PRAGMA shrink_memory")  # or it would go on from its page cache
     assert waiting(spool) == ()
     assert spool.set_aside == 1
@@ -217,6 +219,7 @@ def test_a_spool_that_rots_while_open_is_set_aside_and_its_cursors_count_on(
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
     spool = SqliteSpool(tmp_path / "spool.db", "gate", max_bytes=10_000_000)
     spool.append([layer(1)])
+    assert spool._db is not None
     spool._db.execute("PRAGMA max_page_count = 8")  # SQLite's own stand-in for a full disk
     with pytest.raises(StoreFull):
         spool.append([layer(2), layer(3, size=50_000)])
@@ -231,7 +234,7 @@ import sys
 from itertools import count
 from pathlib import Path
 from common.types import FrameId, Layer
-from edge.spool import SqliteSpool
+from edge.spool_sqlite import SqliteSpool
 
 spool = SqliteSpool(Path(sys.argv[1]), "gate", max_bytes=100_000_000)
 for seq in count(0, 3):

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+import edge.uplink
 from cloud.certificates import make_certificates
 from common.bitstream import Header, Kind, link, pack, pack_inter
 from common.errors import GlimpseError, ModelMismatch, StoreFull, Unauthenticated, Unreachable
@@ -18,7 +19,8 @@ from common.types import FrameId, Layer
 from edge.ledger import Ledger
 from edge.link import Link
 from edge.rate import Limits, RateControl
-from edge.spool import Expired, MemorySpool, Spool, SqliteSpool
+from edge.spool import Expired, MemorySpool, Spool
+from edge.spool_sqlite import SqliteSpool
 from edge.uplink import Uplink
 from tests.edge.server import BOX, Server, serving, until
 
@@ -229,6 +231,27 @@ async def test_a_full_spool_expires_and_the_ledger_knows() -> None:
     rig.uplink.stop()
     await rig.uplink.run()
     assert rig.ledger.expired["spool_full"] > 0
+    assert rig.adds_up
+
+
+async def test_a_spool_that_cannot_be_read_is_read_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge.uplink, "_READ_AGAIN_S", 0.02)
+    failures = list(range(3))
+
+    class Unreadable(MemorySpool):
+        def peek(self, cursor: int, limit: int) -> tuple[tuple[Layer, ...], int]:
+            if failures:
+                failures.pop()
+                raise StoreFull("disk I/O error")
+            return super().peek(cursor, limit)
+
+    async with serving(Server(MODEL)) as server:
+        rig = Rig(plain(server), spool=Unreadable("gate", max_bytes=1 << 20))
+        frames = [rig.code(seq) for seq in range(20)]
+        rig.uplink.end()
+        await rig.uplink.run()
+    assert not failures
+    assert list(server.stored) == frames
     assert rig.adds_up
 
 

@@ -5,6 +5,9 @@ import pytest
 from cloud.wire import from_request, to_response
 from common.errors import RemoteProtocolError
 from common.events import (
+    AuxiliaryOutcome,
+    AuxiliaryReply,
+    AuxiliaryRequest,
     FrameRange,
     FrameResult,
     Goodbye,
@@ -15,10 +18,12 @@ from common.events import (
     Outcome,
     RateTarget,
     Results,
+    Telemetry,
     ToEdge,
     ToServer,
     Welcome,
 )
+from common.shorthand import Shorthand
 from common.types import Box
 from edge.wire import from_wire, to_wire
 from glimpse.v1 import ingest_pb2, types_pb2
@@ -27,16 +32,22 @@ RANGES = (FrameRange("", 3, 7), FrameRange("old", 0, 2**63 - 1))
 BOX = Box("person", 0.5, 1.0, 2.0, 3.5, 4096.0)
 
 UP: list[ToServer] = [
-    Hello("gate", "b1", 0xFFFF, RANGES, True, "glimpse-edge/1"),
+    Hello("gate", "b1", 0xFFFF, RANGES, True, "glimpse-edge/1", True, True, 1.5),
     Layers(2**40, (LayerEntry("", 1, 1.75e9, b"a"), LayerEntry("old", 9, 0.000001, b"\0" * 99))),
+    AuxiliaryReply(7, AuxiliaryOutcome.SENT, "", 9, b"piece"),
+    AuxiliaryReply(8, AuxiliaryOutcome.EXPIRED, "it is gone"),
+    Telemetry(*range(1, 13)),
     Goodbye(GoodbyeCode.DONE, "the source has ended"),
 ]
 DOWN: list[ToEdge] = [
     Welcome("s1", RANGES, 64, 1 << 20),
+    Welcome("s1", (), 64, 1 << 20, ("person", "car"), True),
+    Results(7, 71, (FrameResult("", 4, Outcome.STORED, packed=b"\0"),)),
     Results(7, 71, (FrameResult("", 1, Outcome.STORED, "", (BOX,)),)),
     Results(7, 71, (FrameResult("old", 2, Outcome.REFUSED, "malformed"),)),
     Results(0, 0, (FrameResult("", 3, Outcome.STORED, "", ()),)),  # looked, and saw nothing
     RateTarget(2500),
+    AuxiliaryRequest(7, "old", 9, 255, 1.5, True),
     Goodbye(GoodbyeCode.SHUTTING_DOWN, "the server shuts down", 1.5),
 ]
 
@@ -44,7 +55,7 @@ DOWN: list[ToEdge] = [
 @pytest.mark.parametrize("message", UP, ids=lambda m: type(m).__name__)
 def test_what_the_camera_says_reaches_the_server(message: ToServer) -> None:
     data = to_wire(message).SerializeToString()
-    assert from_request(ingest_pb2.StreamRequest.FromString(data)) == message
+    assert from_request(ingest_pb2.StreamRequest.FromString(data), Shorthand()) == message
 
 
 @pytest.mark.parametrize("message", DOWN, ids=lambda m: type(m).__name__)

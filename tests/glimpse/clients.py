@@ -28,6 +28,9 @@ class Either:
     async def frame(self, *arguments: Any, **options: Any) -> glimpse.Frame:
         return await self._call("frame", *arguments, **options)  # type: ignore[no-any-return]
 
+    async def reconstruct(self, *arguments: Any, **options: Any) -> glimpse.Picture:
+        return await self._call("reconstruct", *arguments, **options)  # type: ignore[no-any-return]
+
     async def frames(self, **options: Any) -> list[glimpse.Frame]:
         if self.is_async:
             return [found async for found in self.client.frames(**options)]

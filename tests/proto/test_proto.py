@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -100,14 +101,20 @@ def test_drift_is_noticed(tmp_path):
 def test_enums_of_the_session_are_those_of_the_wire():
     for enum, wire in (
         (events.Outcome, ingest_pb2.Outcome),
+        (events.AuxiliaryOutcome, ingest_pb2.AuxiliaryOutcome),
         (events.GoodbyeCode, ingest_pb2.GoodbyeCode),
     ):
-        prefix = {"Outcome": "OUTCOME_", "GoodbyeCode": "GOODBYE_CODE_"}[enum.__name__]
+        prefix = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", enum.__name__).upper() + "_"
         assert {prefix + item.name: item.value for item in enum} == dict(wire.items())
 
 
 def test_messages_of_the_session_are_those_of_the_wire():
-    renamed = {"captured_at": "captured_at_us", "retry_after": "retry_after_ms"}
+    renamed = {
+        "captured_at": "captured_at_us",
+        "retry_after": "retry_after_ms",
+        "deadline": "deadline_ms",
+        "gather": "gather_ms",
+    }
     for message, wire in (
         (events.Hello, ingest_pb2.Hello),
         (events.Welcome, ingest_pb2.Welcome),
@@ -117,10 +124,14 @@ def test_messages_of_the_session_are_those_of_the_wire():
         (events.Results, ingest_pb2.Results),
         (events.FrameResult, ingest_pb2.FrameResult),
         (events.RateTarget, ingest_pb2.RateTarget),
+        (events.AuxiliaryRequest, ingest_pb2.AuxiliaryRequest),
+        (events.AuxiliaryReply, ingest_pb2.AuxiliaryReply),
+        (events.Telemetry, ingest_pb2.Telemetry),
         (events.Goodbye, ingest_pb2.Goodbye),
     ):
         ours = [renamed.get(name, name) for name in message.__dataclass_fields__]
-        theirs = [f.name for f in wire.DESCRIPTOR.fields if f.name != "has_boxes"]
+        only_there = {"has_boxes", "seq_step", "captured_step_us"}
+        theirs = [f.name for f in wire.DESCRIPTOR.fields if f.name not in only_there]
         assert ours == theirs
 
 
@@ -128,6 +139,9 @@ def test_a_frame_costs_few_bytes_beside_its_layer():
     layer = ingest_pb2.Layer(seq=100_000, captured_at_us=1_800_000_000_000_000, data=bytes(200))
     layers = ingest_pb2.Layers(first=100_000, layers=[layer])
     sent = ingest_pb2.StreamRequest(layers=layers).SerializeToString()
+    short = ingest_pb2.Layer(captured_step_us=200_123, data=bytes(60))
+    message = ingest_pb2.Layers(first=100_000, layers=[short])
+    assert len(ingest_pb2.StreamRequest(layers=message).SerializeToString()) - 60 <= 14
     ack = ingest_pb2.Results(acked=100_000, credits=100_064)
     answered = ingest_pb2.StreamResponse(results=ack).SerializeToString()
     assert len(sent) - 200 <= 28

@@ -2,8 +2,9 @@
 // each gets what is known of the frame and returns an element, or null.
 
 import { framePath, get } from "./api.js";
-import { $, el } from "./dom.js";
+import { $, el, say } from "./dom.js";
 import { bytes, clock, day, exact, inView, number, plural, span } from "./format.js";
+import { Picture } from "./picture.js";
 import { colour, draw, fit, things } from "./stage.js";
 
 export class FrameDialog extends EventTarget {
@@ -15,9 +16,10 @@ export class FrameDialog extends EventTarget {
   #strong = -1;
   #canvas = el("canvas", { role: "img" });
   #caption = el("p", { class: "hint" });
+  #picture = new Picture();
   #title = el("h2", { id: "frame-title" });
   #body = el("div", { class: "facts" });
-  #sheet = el("div", { class: "sheet" }, el("figure", {}, this.#canvas, el("figcaption", {}, this.#caption)), this.#body);
+  #sheet = el("div", { class: "sheet" }, el("figure", {}, this.#canvas, el("figcaption", {}, this.#picture.tools, this.#caption)), this.#body);
   #newer = el("button", { type: "button", click: () => this.#step(-1) }, "‹ Newer");
   #older = el("button", { type: "button", click: () => this.#step(1) }, "Older ›");
 
@@ -31,17 +33,21 @@ export class FrameDialog extends EventTarget {
         el("div", { class: "group", role: "group", "aria-label": "Other frames" }, this.#newer, this.#older),
         el("button", { type: "button", class: "plain", "aria-label": "Close", autofocus: true, click: () => this.#dialog.close() }, "✕")),
       this.#sheet);
+    this.#dialog.addEventListener("close", () => this.#picture.close());
     this.#dialog.addEventListener("close", () => this.#name && this.dispatchEvent(new CustomEvent("close")));
     this.#dialog.addEventListener("click", (event) => event.target === this.#dialog && this.#dialog.close());
     this.#dialog.addEventListener("keydown", (event) => {
+      if (event.target.matches("input, select")) return; // they have arrows of their own
       if (event.key === "ArrowLeft") this.#step(-1);
       if (event.key === "ArrowRight") this.#step(1);
     });
     addEventListener("resize", () => this.#paint());
+    this.#picture.addEventListener("change", () => this.#paint());
   }
 
   /** Opens on 'frames/CAMERA/BOOT/SEQ'. Resolves when all that is known is there. */
   async open(name) {
+    if (this.#name !== name) this.#picture.close();
     this.#name = name;
     const [, camera, boot, seq] = name.split("/");
     document.title = `${camera} ${seq} · glimpse`;
@@ -64,7 +70,8 @@ export class FrameDialog extends EventTarget {
   }
 
   #sections(frame) {
-    return [layer(frame), boxes(frame, (index) => this.#strengthen(index)), facts(frame, this.#about)];
+    const picture = this.#picture.open(framePath(frame), frame, this.#about.pictures);
+    return [layer(frame), picture, boxes(frame, (index) => this.#strengthen(index)), facts(frame, this.#about)];
   }
 
   #show(frame, sections) {
@@ -72,8 +79,6 @@ export class FrameDialog extends EventTarget {
     this.#strong = -1;
     this.#sheet.classList.toggle("bare", sections !== null && frame.at === undefined);
     this.#title.textContent = frame.at === undefined ? frame.camera : `${frame.camera} · ${clock(frame.at)}`;
-    this.#canvas.setAttribute("aria-label", frame.boxes ? `Boxes on an empty canvas: ${inView(frame)}` : "An empty canvas");
-    this.#caption.textContent = caption(frame);
     this.#body.replaceChildren(...(sections ?? [el("p", { class: "hint" }, "Loading…")]));
   }
 
@@ -85,9 +90,12 @@ export class FrameDialog extends EventTarget {
   #paint() {
     if (!this.#dialog.open || !this.#frame) return;
     const { width, height, boxes: rows, presences } = this.#frame;
+    const { layers, withBoxes, alt } = this.#picture;
+    say(this.#caption, caption(this.#frame, layers.length > 0));
+    this.#canvas.setAttribute("aria-label", `${alt || "An empty canvas"}${rows ? `; boxes: ${inView(this.#frame)}` : ""}`);
     this.#canvas.style.aspectRatio = `${width || 4} / ${height || 3}`;
     fit(this.#canvas);
-    draw(this.#canvas, width || 4, height || 3, things(rows ?? []).map((thing, i) => ({ ...thing, strong: i === this.#strong })), presences);
+    draw(this.#canvas, width || 4, height || 3, withBoxes ? things(rows ?? []).map((thing, i) => ({ ...thing, strong: i === this.#strong })) : [], withBoxes ? presences : [], layers);
   }
 
   async #step(by) {
@@ -105,11 +113,12 @@ export class FrameDialog extends EventTarget {
   }
 }
 
-function caption(frame) {
+function caption(frame, hasPicture) {
   if (frame.fault) return `The detector could not read this layer: ${frame.fault}.`;
   if (frame.boxes === null || frame.boxes === undefined) return "";
-  if (frame.presences?.length) return "This layer says what is in view, and not where. No picture of it was ever sent.";
-  return frame.boxes.length ? "What the detector saw in this frame. No picture of it was ever sent." : "The detector looked at this frame and saw nothing that it knows.";
+  const origin = hasPicture ? "The picture was made here, from the layers: the camera sent none." : "No picture of it was ever sent.";
+  if (frame.presences?.length) return `This layer says what is in view, and not where. ${origin}`;
+  return frame.boxes.length ? `What the detector saw in this frame. ${origin}` : "The detector looked at this frame and saw nothing that it knows.";
 }
 
 function layer(frame) {

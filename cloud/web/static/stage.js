@@ -25,14 +25,14 @@ export function fit(canvas) {
 /**
  * Draws things, [{label, score, box, alpha, trail, strong}], of a width x height picture.
  * strong: drawn heavier than the others. `presences`, [[label, score]], have no place: they stand
- * in a row at the top.
+ * in a row at the top. `pictures`, [{bitmap, alpha}], lie under all, in place of the empty canvas.
  */
-export function draw(canvas, width, height, things, presences = []) {
+export function draw(canvas, width, height, things, presences = [], pictures = []) {
   const ratio = canvas.width / Math.max(1, canvas.clientWidth);
   const context = canvas.getContext("2d");
   const scale = Math.min(canvas.width / width, canvas.height / height);
   const [left, top] = [(canvas.width - width * scale) / 2, (canvas.height - height * scale) / 2];
-  background(context, canvas, left, top, width * scale, height * scale, ratio);
+  background(context, canvas, left, top, width * scale, height * scale, ratio, pictures);
   const at = ([x1, y1, x2, y2]) => [left + x1 * scale, top + y1 * scale, (x2 - x1) * scale, (y2 - y1) * scale];
   for (const thing of things) drawTrail(context, thing, left, top, scale, ratio);
   for (const { label, box, alpha = 1, strong } of [...things].reverse()) {
@@ -50,11 +50,18 @@ export function draw(canvas, width, height, things, presences = []) {
   context.globalAlpha = 1;
 }
 
-function background(context, canvas, left, top, width, height, ratio) {
+function background(context, canvas, left, top, width, height, ratio, pictures) {
   context.fillStyle = token("--stage-edge");
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.fillStyle = token("--stage");
   context.fillRect(left, top, width, height);
+  context.imageSmoothingQuality = "high";
+  for (const { bitmap, alpha } of pictures) {
+    context.globalAlpha = alpha;
+    context.drawImage(bitmap, left, top, width, height);
+  }
+  context.globalAlpha = 1;
+  if (pictures.length) return;
   const step = Math.max(width, height) / 16;
   context.strokeStyle = token("--stage-grid");
   context.lineWidth = ratio;

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 from prometheus_client import CollectorRegistry
 
 from cloud.alone import Alone
@@ -22,6 +23,10 @@ from cloud.folder import data_files
 from cloud.identity import Identities, Role
 from cloud.logins import Logins
 from cloud.metrics import Metrics
+from cloud.picture_cache import PictureCache
+from cloud.reconstruct import Reconstructor
+from cloud.reconstruct_auxiliary import AuxiliaryKeeper
+from cloud.reconstruct_worker import DecoderProcess
 from cloud.sightings import Sighting
 from cloud.store import Found
 from cloud.store_sqlite import SqliteFrameStore
@@ -30,9 +35,11 @@ from cloud.web.live import Live
 from cloud.web.serving import WebServer
 from cloud.web.sessions import Sessions
 from common.bitstream import Header, Kind, pack
-from common.codec import MachineCodec
+from common.codec import Coded, MachineCodec
+from common.errors import CameraOffline
 from common.types import Box, FrameId, Layer
-from tests.common.latents import scene_model
+from tests.cloud.decoders import decoder_folder, loads
+from tests.common.latents import scene, scene_model
 
 PATIENCE_S = 20.0
 CODEC = MachineCodec(scene_model(8), 0x1A2B)
@@ -44,6 +51,24 @@ CAR = Box("car", 0.6, 100.0, 40.0, 150.0, 70.0)
 def layer_bytes(body: bytes = b"body", *, quality: int = 102) -> bytes:
     """A layer whose header is right; nobody decodes its body here."""
     return pack(Header(Kind.MACHINE_INTRA, 0x1A2B, 0, quality, 0, 160, 120, 160), body)
+
+
+@dataclass
+class Gate:
+    """The camera, for who asks for its auxiliary layers: away, until it has an answer."""
+
+    answer: bytes | None = None
+
+    async def fetch(self, frame: FrameId, quality: int, deadline_s: float) -> bytes:
+        if self.answer is None:
+            raise CameraOffline("gate is not connected")
+        return self.answer
+
+
+def scene_layer(number: int = 0) -> Coded:
+    """A layer that can be decoded, of 640 x 480."""
+    y = scene(np.random.default_rng(number), 8, 30, 40, 1)[0]
+    return CODEC.encode(y, width=640, height=480, side=640, quality=102)
 
 
 def sighting(seq: int = 0, *boxes: Box, camera: str = "gate", at: float = 1000.0) -> Sighting:
@@ -62,11 +87,17 @@ class Page:
     connected: set[str] = field(default_factory=set)
     port: int = 0
     live: Live = field(init=False)
+    pictures: Reconstructor = field(init=False)
+    gate: Gate = field(default_factory=lambda: Gate())
     tls: CertificateFiles | None = None
 
     @property
     def url(self) -> str:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    def decoder(self) -> Path:
+        """Puts a decoder there; its folder."""
+        return decoder_folder(self.data / "human")
 
     def token(self, role: Role = "viewer", name: str = "alice") -> str:
         return self.identities.add(role, name)
@@ -123,9 +154,17 @@ async def page(data: Path, **options: Any) -> AsyncIterator[Page]:
     served = Page(data, store, Identities(tokens), metrics, tls=options.get("tls"))
     live = served.live = Live(served.bus, store, served.identities, metrics, served.connected)
     attempts = Attempts(free=options.get("free", 10), most_s=options.get("most_s", 300.0))
+    pictures = served.pictures = Reconstructor(
+        store, CODEC,
+        AuxiliaryKeeper(store, served.gate, metrics, deadline_s=30),
+        DecoderProcess(loads(data / "human", CODEC.model_id), timeout_s=60),
+        PictureCache(data / "pictures", max_bytes=1 << 24, keep_s=3600),
+        metrics, human=data / "human",
+    )  # fmt: skip
     app = make_app(
         live, store, Alone(store, CODEC), Sessions(data / "sessions", served.identities),
-        Logins(attempts, metrics), Audit(data / "audit.jsonl"), metrics, ABOUT,
+        Logins(attempts, metrics), Audit(data / "audit.jsonl"), metrics, ABOUT, pictures,
+        quality=128,
     )  # fmt: skip
     try:
         with WebServer(app, f"127.0.0.1:{options.get('port', 0)}", served.tls) as server:
@@ -133,10 +172,12 @@ async def page(data: Path, **options: Any) -> AsyncIterator[Page]:
             async with asyncio.TaskGroup() as tasks:
                 following = tasks.create_task(live.run())
                 serving = tasks.create_task(server.run())
+                decoding = tasks.create_task(pictures.run())
                 yield served
                 served.bus.close()
                 await following
                 serving.cancel()
+                decoding.cancel()
     finally:
         store.close()
 
