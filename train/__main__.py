@@ -19,6 +19,9 @@ Start = Annotated[Path | None, typer.Option(help="Checkpoint whose weights to be
 Evaluate = Annotated[float, typer.Option(help="Minutes of training between two evaluations.")]
 Pictures = Annotated[list[Path], typer.Option(help="Folder of pictures; repeatable.")]
 Below = Annotated[Path, typer.Option(help="Folder of the machine run that is below.")]
+Tables = Annotated[
+    Path, typer.Option("--auxiliary", help="Folder of the auxiliary codec's tables.")
+]
 Still = Annotated[
     list[Path] | None,
     typer.Option(help="Clip of a fixed camera; its first half shows what references are."),
@@ -126,6 +129,7 @@ def auxiliary(
 def fusion(
     pictures: Pictures,
     run: Below = Path("runs/machine"),
+    auxiliary_run: Tables = Path("runs/auxiliary"),
     out: Out = Path("runs/fusion"),
     minutes: Minutes = 60,
     batch: int = 8,
@@ -138,13 +142,14 @@ def fusion(
 
     threads()
     recipe = Fusing(minutes=minutes, batch=batch)
-    train_fusion(recipe, pictures, clip or (), run, out, _device(device))
+    train_fusion(recipe, pictures, clip or (), run, auxiliary_run, out, _device(device))
 
 
 @app.command()
 def prior(
     pictures: Pictures,
     run: Below = Path("runs/machine"),
+    auxiliary_run: Tables = Path("runs/auxiliary"),
     fusion_run: Annotated[
         Path, typer.Option("--fusion", help="Folder of the fusion run whose previews are refined.")
     ] = Path("runs/fusion"),
@@ -160,15 +165,13 @@ def prior(
 
     threads()
     recipe = Refining(minutes=minutes, batch=batch)
-    train_prior(recipe, pictures, clip or (), run, fusion_run, out, _device(device))
+    train_prior(recipe, pictures, clip or (), run, auxiliary_run, fusion_run, out, _device(device))
 
 
 @app.command()
 def human(
     run: Below = Path("runs/machine"),
-    auxiliary_run: Annotated[
-        Path, typer.Option("--auxiliary", help="Folder of the auxiliary codec's tables.")
-    ] = Path("runs/auxiliary"),
+    auxiliary_run: Tables = Path("runs/auxiliary"),
     fusion_run: Annotated[Path, typer.Option("--fusion", help="Folder of the fusion run.")] = Path(
         "runs/fusion"
     ),

@@ -1,6 +1,6 @@
 """Crops of pictures, each with what a human decoder has of it: an auxiliary layer, a reference.
 
-    picture ──scale, crop, mirror──> now ──common/blocks.py, quantised──> decoded
+    picture ──scale, crop, mirror──> now ──the auxiliary codec──> decoded
                                       └──what a fixed camera saw before──> before
 
 The reference's world is another one: light, noise, a shaken mast; things that were elsewhere, were
@@ -20,14 +20,15 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from common.blocks import analyse, dequantise, quantise, synthesise
+from common.blocks import analyse, dequantise, synthesise
+from common.choice import chosen
+from common.coefficients import CoefficientModel
 
 Pixels = NDArray[np.uint8]
 
 _SCALES = (0.5, 1.0)  # of a picture's own size
 _MOST_THINGS = 4
 _LIGHT, _TINT, _NOISE = 0.12, 0.04, 4.0  # at most: exposure, colour, sensor noise of 255
-_ROUNDINGS = (0.2, 0.4)  # a camera chooses its zeros with more thought, and about as many
 _STILL = (170, 240)  # qualities at which a reference was coded
 
 
@@ -42,7 +43,11 @@ class Crops:
 
 
 class CropStream(IterableDataset[Crops]):
-    """An endless stream of batches. pairs: real moments of fixed cameras, (now, before)."""
+    """An endless stream of batches.
+
+    pairs  real moments of fixed cameras, (now, before)
+    model  the auxiliary codec's tables
+    """
 
     def __init__(
         self,
@@ -52,8 +57,9 @@ class CropStream(IterableDataset[Crops]):
         size: int,
         batch: int,
         seed: int,
+        model: CoefficientModel,
     ) -> None:
-        self._files, self._pairs = files, pairs
+        self._files, self._pairs, self._model = files, pairs, model
         self._size, self._batch, self._seed = size, batch, seed
 
     def __iter__(self) -> Iterator[Crops]:
@@ -71,8 +77,8 @@ class CropStream(IterableDataset[Crops]):
             now = cut(rng, read(self._files[rng.integers(len(self._files))]), self._size)[0]
             thing = cut(rng, read(self._files[rng.integers(len(self._files))]), self._size)[0]
             before = earlier(rng, now, thing)
-        still = coded(before, int(rng.integers(*_STILL)))
-        return now, coded(now, quality, rng.uniform(*_ROUNDINGS)), still, quality
+        still = coded(before, int(rng.integers(*_STILL)), self._model)
+        return now, coded(now, quality, self._model), still, quality
 
 
 def pictures(folders: Sequence[Path]) -> list[Path]:
@@ -114,9 +120,15 @@ def cut(
     return [part[:, ::-1] for part in out] if rng.random() < 0.5 else out
 
 
-def coded(pixels: Pixels, quality: int, rounding: float = 0.5) -> Pixels:
-    """What comes back of pixels through the auxiliary codec's transform and a quantiser."""
-    values = synthesise(dequantise(quantise(analyse(pixels), quality, rounding), quality))
+def coded(pixels: Pixels, quality: int, model: CoefficientModel) -> Pixels:
+    """What comes back of pixels through the auxiliary codec: its transform, its choice of integers.
+
+    Where the machine layer says nothing, so that no camera is needed to make a crop.
+    """
+    coefficients = analyse(pixels)
+    nothing = np.zeros((*coefficients.shape[:2], 2), np.int32)
+    q = chosen(model, coefficients, nothing, quality)
+    values = synthesise(dequantise(q, quality))
     back: Pixels = values.round().clip(0, 255).astype(np.uint8)
     return back
 

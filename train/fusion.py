@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,11 +25,13 @@ from cloud.models.blocks import channels_last
 from cloud.models.fusion import Fusion, FusionConfig
 from cloud.models.machine import STRIDE, MachineModel
 from common.blocks import steps
+from common.coefficients import CoefficientModel
 from train.crops import Crops, CropStream, Pixels, pictures
 from train.machine import load_network
 from train.run import Bar, Every, Run, Schedule, Trainee, cores, qualities, stopping
 from train.sequences import from_clip
 
+TABLES = "auxiliary.npz"
 GREY = 0.5
 PAIR_FPS = 1.0  # frames of a clip that pairs are made of
 
@@ -39,7 +42,8 @@ class Recipe(Schedule):
 
     batch: int = 8
     size: int = 256
-    learning_rate: float = 6e-4
+    learning_rate: float = 1e-3
+    memory: int = 300
     auxiliary: float = 0.75  # have an auxiliary layer
     reference: float = 0.3
     blind: float = 0.05  # have no machine latent: a recognise layer is below
@@ -78,16 +82,20 @@ def train(
     folders: Sequence[Path],
     clips: Sequence[Path],
     machine: Path,
+    auxiliary: Path,
     folder: Path,
     device: torch.device,
 ) -> FusionRun:
-    """Runs `recipe` to its end (or on from its checkpoint) over the codec of the run `machine`."""
+    """Runs `recipe` to its end (or on from its checkpoint).
+
+    machine, auxiliary  folders of the runs whose codecs are below
+    """
     torch.manual_seed(recipe.seed)
     random.seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
     base = load_network(machine)[0].machine.to(device)
     run = _prepare(recipe, folder, base.config.latent, device)
-    stream = loader(recipe, folders, clips, recipe.seed + run.step)
+    stream = loader(recipe, folders, clips, auxiliary, recipe.seed + run.step)
     save = Every(recipe.save_every, run)
     recent: list[Tensor] = []
     with stopping(run), Bar(run) as bar:
@@ -119,12 +127,14 @@ def _prepare(recipe: Recipe, folder: Path, latent: int, device: torch.device) ->
 
 
 def loader(
-    recipe: Recipe, folders: Sequence[Path], clips: Sequence[Path], seed: int
+    recipe: Recipe, folders: Sequence[Path], clips: Sequence[Path], auxiliary: Path, seed: int
 ) -> Iterator[Crops]:
-    """Batches without an end."""
+    """Batches without an end. Raises FileNotFoundError without the auxiliary codec's tables."""
     pairs = [pair for clip in clips for pair in moments(clip)]
     files = pictures(folders)
-    stream = CropStream(files, pairs, size=recipe.size, batch=recipe.batch, seed=seed)
+    with np.load(auxiliary / TABLES, allow_pickle=False) as arrays:
+        model = CoefficientModel.from_arrays(dict(arrays))
+    stream = CropStream(files, pairs, size=recipe.size, batch=recipe.batch, seed=seed, model=model)
     workers = max(1, min(cores() - 2, 14))
     return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4))
 

@@ -12,11 +12,11 @@ from safetensors.torch import save
 
 from common.coefficients import CoefficientModel
 from common.manifest import Manifest
-from train.fusion import load_fusion
+from train.fusion import TABLES, load_fusion
 from train.machine import load_network
 from train.prior import load_prior
 
-TABLES, FUSION, PRIOR = "auxiliary.npz", "fusion.safetensors", "prior"
+FUSION, PRIOR = "fusion.safetensors", "prior"
 
 
 def write_tables(model: CoefficientModel, folder: Path) -> None:

@@ -38,7 +38,7 @@ class Recipe(Schedule):
     batch: int = 8
     size: int = 256
     learning_rate: float = 5e-4
-    memory: int = 500
+    memory: int = 200
     at_once: float = 0.33  # share of the crops at t = 1
 
 
@@ -70,6 +70,7 @@ def train(
     folders: Sequence[Path],
     clips: Sequence[Path],
     machine: Path,
+    auxiliary: Path,
     fusion: Path,
     folder: Path,
     device: torch.device,
@@ -82,7 +83,7 @@ def train(
     fused = load_fusion(fusion)[0].to(device)
     run = _prepare(recipe, folder, device)
     crop = Crop(batch=recipe.batch, size=recipe.size)
-    stream = loader(crop, folders, clips, recipe.seed + run.step)
+    stream = loader(crop, folders, clips, auxiliary, recipe.seed + run.step)
     save = Every(recipe.save_every, run)
     recent: list[Tensor] = []
     with stopping(run), Bar(run) as bar:

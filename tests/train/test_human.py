@@ -15,7 +15,7 @@ from common.codec import MachineCodec
 from common.coefficients import CoefficientModel
 from common.entropy import EntropyModel
 from edge.auxiliary import AuxiliaryEncoder
-from tests.human import made
+from tests.human import made, tiny_tables
 from tests.train.scenes import make_folder
 from tests.weights import tiny_weights
 from train import auxiliary, crops, fusion, human, machine, prior
@@ -44,16 +44,19 @@ def below(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_crop_has_what_the_cloud_would_have(pictures: Path) -> None:
     files = crops.pictures([pictures])
-    batch = next(iter(crops.CropStream(files, [], size=128, batch=3, seed=0)))
+    batch = next(iter(crops.CropStream(files, [], size=128, batch=3, seed=0, model=tiny_tables())))
     assert batch.now.shape == batch.decoded.shape == batch.before.shape == (3, 3, 128, 128)
     assert batch.now.dtype == torch.uint8
-    again = next(iter(crops.CropStream(files, [], size=128, batch=3, seed=0)))
+    again = next(iter(crops.CropStream(files, [], size=128, batch=3, seed=0, model=tiny_tables())))
     assert torch.equal(batch.before, again.before)
 
 
 def test_a_better_auxiliary_layer_is_nearer_in_training_too() -> None:
     pixels = made(np.random.default_rng(1), 128, 128)
-    errors = [np.abs(crops.coded(pixels, q).astype(float) - pixels).mean() for q in (0, 120, 255)]
+    errors = [
+        np.abs(crops.coded(pixels, q, tiny_tables()).astype(float) - pixels).mean()
+        for q in (0, 120, 255)
+    ]
     assert errors == sorted(errors, reverse=True)
 
 
@@ -69,15 +72,15 @@ def test_from_pictures_to_a_decoder(pictures: Path, below: Path, tmp_path: Path)
     human.write_tables(model, tmp_path / "auxiliary")
 
     recipe = fusion.Recipe(minutes=0.02, batch=2, size=192)
-    run = fusion.train(recipe, [pictures], [], below, tmp_path / "fusion", CPU)
+    runs = below, tmp_path / "auxiliary"
+    run = fusion.train(recipe, [pictures], [], *runs, tmp_path / "fusion", CPU)
     assert run.step >= 1
-    again = fusion.train(
-        fusion.Recipe(minutes=0.02, batch=2, size=192), [pictures], [], below, run.folder, CPU
-    )
+    recipe = fusion.Recipe(minutes=0.02, batch=2, size=192)
+    again = fusion.train(recipe, [pictures], [], *runs, run.folder, CPU)
     assert again.step == run.step  # it was finished, and is taken up there
 
     refining = prior.Recipe(minutes=0.02, batch=1, size=64)
-    refined = prior.train(refining, [pictures], [], below, run.folder, tmp_path / "prior", CPU)
+    refined = prior.train(refining, [pictures], [], *runs, run.folder, tmp_path / "prior", CPU)
     assert refined.step >= 1
 
     weights = tmp_path / "weights"
@@ -114,7 +117,8 @@ def test_fusion_learns(pictures: Path, below: Path, tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW(network.parameters())
     run = fusion.FusionRun(tmp_path, recipe, network, network, optimizer, CPU, step=200)
     base = machine.load_network(below)[0].machine
-    stream = crops.CropStream(crops.pictures([pictures]), [], size=192, batch=2, seed=0)
+    files = crops.pictures([pictures])
+    stream = crops.CropStream(files, [], size=192, batch=2, seed=0, model=tiny_tables())
     batch = next(iter(stream))
     losses = [float(fusion._step(run, base, batch)[0]) for _ in range(30)]
     assert losses[-1] < losses[0] - 0.05
