@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -138,11 +137,9 @@ def _camera(data: Path, server: str, clip: str, options: argparse.Namespace) -> 
     command = [
         *camera_command(data, CAMERA, clip, server), "--fps", str(options.fps),
         "--quality", str(options.quality), "--seconds", str(options.seconds),
+        "--auxiliary", "later",
     ]  # fmt: skip
-    keeping = os.environ | {"GLIMPSE_EDGE_AUXILIARY": "later"}
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, env=keeping
-    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         print(done.stderr, file=sys.stderr, end="")
     return read_summary(data, done.returncode)

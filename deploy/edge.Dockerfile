@@ -16,6 +16,7 @@ FROM python:3.11-slim-bookworm
 COPY --from=build /opt/glimpse /opt/glimpse
 COPY weights/manifest.json weights/tables.npz weights/gains.npy weights/recognise.npz \
     weights/encoder.onnx weights/encoder.int8.onnx /opt/glimpse/weights/
+COPY weights/human/manifest.json weights/human/auxiliary.npz /opt/glimpse/weights/human/
 # All that it ever writes; a volume takes over the owner.
 RUN install -d -o 10001 -g 10001 -m 0700 /var/lib/glimpse
 ENV PATH=/opt/glimpse/bin:$PATH \

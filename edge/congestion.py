@@ -62,6 +62,8 @@ class LinkEstimate:
         self._grown_at = now
         self._total = 0
         self._typical = 0.0  # wire bytes of a message
+        self._last_at = now  # when the message that was acked last had been sent
+        self._apart = 0.0  # seconds between that one and the one before
 
     @property
     def base(self) -> float:
@@ -101,6 +103,8 @@ class LinkEstimate:
         while self._delivered[0][0] < now - self._span:
             self._delivered.popleft()
         self._typical = done[-1].cost
+        self._apart = done[-1].at - (done[-2].at if len(done) > 1 else self._last_at)
+        self._last_at = done[-1].at
         self._learn(now - done[-1].at, now)
         self._silent = False
         return tuple(done)
@@ -123,6 +127,8 @@ class LinkEstimate:
         self._latencies.append(latency)
         # A large message on a thin link takes its time without any queue.
         standing = min(self._latencies) - self.base - self._typical / self.rate
+        # Where answers are gathered, the last message may have waited for its answer till the next.
+        standing -= min(self._gather, max(self._apart, 0.0))
         bound = self._queue / 4 if self.is_full else self._queue
         if len(self._latencies) == 2 and standing > bound:
             if now - self._cut_at > self.base + self._queue:

@@ -189,6 +189,10 @@ def run(
         Literal["detect", "recognise", "adaptive"] | None,
         typer.Option(help="For boxes, for classes in view, or as the view asks; default: detect."),
     ] = None,
+    auxiliary: Annotated[
+        Literal["off", "with_frame", "later"] | None,
+        typer.Option(help="What is kept for pictures that people may ask for; default off."),
+    ] = None,
     summary_file: Annotated[
         Path | None, typer.Option("--json", help="Write the summary into this file as JSON.")
     ] = None,
@@ -209,7 +213,7 @@ def run(
         "spool": spool, "seconds": seconds, "loop": loop, "insecure": insecure, "boxes": boxes,
         "weights": weights, "budget": budget, "latency_target_s": latency_target,
         "coalesce_s": coalesce, "gather_s": gather, "quality_floor": quality_floor,
-        "profile": profile,
+        "profile": profile, "auxiliary": auxiliary,
     }  # fmt: skip
     if not every:
         _run(_settings(config, **flags), summary_file)

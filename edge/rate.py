@@ -353,7 +353,7 @@ class _Overhead:
             seen = (wire - self._began - self._payload) / self._messages
             self._rounds += 1
             weight = max(1 / (1 + self._rounds), self._LEAST_WEIGHT)
-            self.message += weight * (min(max(seen, 60.0), 5 * MESSAGE_COST) - self.message)
+            self.message += weight * (min(max(seen, 0.0), 5 * MESSAGE_COST) - self.message)
         elif not self._messages:
             return
         self._began, self._messages, self._payload = wire, 0, 0.0

@@ -6,6 +6,7 @@ the trace, and is acked one round trip later. The kernel's counter sees bytes as
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Callable
@@ -79,10 +80,13 @@ class World:
             self.now += STEP_S
 
     def _step(self) -> None:
+        acked = 0
         while self._acks and self._acks[0][0] <= self.now:
             _, message = self._acks.popleft()
-            self.control.acked(message.layers_in_all, self.now)
+            acked = message.layers_in_all
             self.latencies += [(self.now, self.now - captured) for captured in message.captured]
+        if acked:  # one answer for all of them
+            self.control.acked(acked, self.now)
         if self.now >= self._next_measure:
             self._next_measure += MEASURE_S
             spooled = self.waiting, self._spooled()
@@ -132,10 +136,15 @@ class World:
             carried += part
             if message.left <= 0:
                 self._queue.popleft()
-                self._acks.append((self.now + 2 * self.delay, message))
+                self._acks.append((self._acked_at(self.now + 2 * self.delay), message))
         self._carried += carried
         if carried:
             self.wire.append((self.now, carried))
+
+    def _acked_at(self, moment: float) -> float:
+        """A server that gathers its answers gives one at the end of each such span."""
+        gather = self.limits.gather
+        return math.ceil(moment / gather) * gather if gather else moment
 
     # -- what is asked afterwards
 

@@ -254,3 +254,23 @@ def test_any_trace_is_lived_through(
     assert w.frames_a_second(bad + 90, bad + 120) > 0.5
     if budget is not None:
         assert_in_budget(w)
+
+
+@pytest.mark.parametrize(
+    ("budget", "coalesce", "overhead", "layer", "fps"),
+    [
+        (1250.0, 0.0, 150.0, 10.0, 4.8),  # 10 kbit/s, each frame at once
+        (625.0, 1.0, 140.0, 14.0, 4.8),  # 5 kbit/s, one message a second
+        (250.0, 5.0, 250.0, 36.0, 1.0),  # 2 kbit/s, boxes too
+    ],
+)
+def test_thin_budgets_bear_the_frames_that_their_bytes_allow(
+    budget: float, coalesce: float, overhead: float, layer: float, fps: float
+) -> None:
+    """Costs as counted over TLS with answers gathered for 5 s (docs/decisions.md), layers of 60."""
+    limits = Limits(budget=budget, coalesce=coalesce, gather=5.0, best=255)
+    costs = {"overhead": overhead, "layer_cost": layer, "floor_bytes": 60, "handshake": 5400.0}
+    w = world(lambda _: 1e6, limits, **costs)
+    w.run(180.0)
+    assert w.frames_a_second(60.0, 180.0) >= fps
+    assert_in_budget(w)
