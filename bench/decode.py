@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bench.report import write_report
-from cloud.human import HUMAN, HumanDecoder
+from cloud.pictures.human import HUMAN, HumanDecoder
 from edge.pictures import Pixels, read_picture
 from train.codecs import resized
 

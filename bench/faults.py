@@ -24,7 +24,7 @@ from cloud.detector import LayerDetector
 from cloud.folder import data_files
 from cloud.settings import read_settings
 from cloud.store import by_score
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from cloud.weights import load_weights
 from common.bitstream import is_inter
 from common.codec import Coded

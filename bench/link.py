@@ -25,7 +25,7 @@ from bench.processes import ROOT, camera_command, make_token, read_summary, serv
 from bench.proxy import SAMPLE_S, Proxy
 from bench.report import write_report
 from cloud.folder import data_files
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from edge.budget import parse_budget
 
 _GRACE_S = 30.0  # for the camera to drain and end

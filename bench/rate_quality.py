@@ -28,8 +28,8 @@ from bench.bdrate import Front, best_of, compare
 from bench.pixel import PixelDetector
 from bench.realism import Patches, distance, patches
 from bench.report import write_report
-from cloud.human import HUMAN, HumanDecoder
-from cloud.likeness import likeness
+from cloud.pictures.human import HUMAN, HumanDecoder
+from cloud.pictures.likeness import likeness
 from common.bitstream import SIDE_STEP_PX
 from common.codec import Coded
 from common.errors import BadPicture, ModelMismatch

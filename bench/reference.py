@@ -29,8 +29,8 @@ from bench.report import write_report
 from bench.video_points import HOLD, KEY_EVERY
 from bench.videocodecs import NEVER, VideoSetting, decode, encode, versions
 from cloud.detector import LayerDetector
-from cloud.human import HUMAN, HumanDecoder, Reference
-from cloud.likeness import likeness
+from cloud.pictures.human import HUMAN, HumanDecoder, Reference
+from cloud.pictures.likeness import likeness
 from cloud.weights import load_weights as load_for_cloud
 from common.codec import Coded
 from edge.chain import Chain

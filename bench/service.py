@@ -28,11 +28,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.processes import ROOT, authority, camera_command, free_port, make_token, serving
 from bench.report import write_report
 from bench.sessions import Got, send
+from cloud.access.identity import Identities
 from cloud.detector import LayerDetector
 from cloud.folder import data_files
-from cloud.identity import Identities
 from cloud.settings import read_settings
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from cloud.weights import load_weights
 from common.bitstream import is_inter
 from common.codec import Coded

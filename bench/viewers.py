@@ -30,7 +30,7 @@ from bench.processes import serving as serving_process
 from bench.report import write_report
 from cloud.folder import data_files
 from cloud.store import Found
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from common.types import Box, FrameId, Layer
 from edge.encoder import Encoder
 from edge.pictures import Picture

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import grpc
 
+from cloud.access.attempts import address_of
+from cloud.access.audit import Audit
+from cloud.access.identity import Identities
 from cloud.alone import Alone
-from cloud.attempts import address_of
-from cloud.audit import Audit
-from cloud.identity import Identities
 from cloud.metrics import Metrics
 from cloud.places import from_token, to_token
 from cloud.sightings import UNREADABLE

@@ -7,9 +7,9 @@ from typing import Any
 
 import grpc
 
+from cloud.access.identity import Identities
 from cloud.batching import BatchingDetector
 from cloud.bus import Bus
-from cloud.identity import Identities
 from cloud.metrics import Metrics
 from cloud.sightings import Sighting
 from cloud.status import errors_as_status

@@ -21,15 +21,15 @@ from pathlib import Path
 
 import torch
 
-from cloud.certificates import CertificateFiles, cameras_authority
-from cloud.credentials import ServerCredentials
-from cloud.events_config import read_events
-from cloud.events_out import check_files
+from cloud.access.certificates import CertificateFiles, cameras_authority
+from cloud.access.credentials import ServerCredentials
+from cloud.access.shown import read_certificate
+from cloud.events.config import read_events
+from cloud.events.out import check_files
 from cloud.folder import data_files
 from cloud.health import check_health
 from cloud.settings import CloudSettings
-from cloud.shown import read_certificate
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from cloud.weights import load_weights
 from common.errors import BadSettings, GlimpseError, Unauthenticated, Unreachable
 from common.findings import Finding, days_left, fail, ok, warn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cloud.certificates import CertificateFiles
+from cloud.access.certificates import CertificateFiles
 
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
+from cloud.access.shown import read_certificate
 from cloud.folder import data_files
 from cloud.settings import CloudSettings
-from cloud.shown import read_certificate
 from common.errors import BadSettings, Unauthenticated, Unreachable
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}

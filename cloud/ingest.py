@@ -22,7 +22,7 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from cloud.identity import Identities
+from cloud.access.identity import Identities
 from cloud.intake import Intake
 from cloud.metrics import Metrics
 from cloud.status import errors_as_status

@@ -19,7 +19,7 @@ from cloud.detector import Detection
 from cloud.metrics import Metrics
 from cloud.sightings import UNREADABLE, Sighting
 from cloud.store import Found, FrameStore, Outcome, is_inter
-from cloud.writer import StoreWriter
+from cloud.store.writer import StoreWriter
 from common.errors import CorruptStream, GlimpseError, ModelMismatch, StoreFull
 from common.events import CloudEvent, Detected, Stored, StoreFailed
 from common.types import FrameId, Layer

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import grpc
 import structlog
 
-from cloud.addresses import listens_here_only
-from cloud.certificates import CertificateFiles, cameras_authority
-from cloud.credentials import Saw, ServerCredentials
+from cloud.access.addresses import listens_here_only
+from cloud.access.certificates import CertificateFiles, cameras_authority
+from cloud.access.credentials import Saw, ServerCredentials
 from cloud.settings import CloudSettings
 from common.errors import BadSettings
 

@@ -38,7 +38,7 @@ from common.types import FrameId
 if TYPE_CHECKING:
     from cloud.lines import Looked
     from cloud.remote import Login
-    from cloud.store_sqlite import SqliteFrameStore
+    from cloud.store.sqlite import SqliteFrameStore
     from common.codec import Coded
     from glimpse import Frame
 
@@ -154,8 +154,8 @@ def check_events(
     file: Annotated[Path, typer.Argument(help="YAML file with rules, webhooks and MQTT.")],
 ) -> None:
     """Say what goes where by this file, or what is wrong with it (exit code 2)."""
-    from cloud.events_config import read_events
-    from cloud.events_out import check_files
+    from cloud.events.config import read_events
+    from cloud.events.out import check_files
 
     config = read_events(file)
     check_files(config)
@@ -169,8 +169,8 @@ def token(
     data: Data = Path("data"),
 ) -> None:
     """Make a token for a camera or a viewer, and print it: it is kept nowhere else."""
+    from cloud.access.identity import Identities
     from cloud.folder import data_files
-    from cloud.identity import Identities
 
     try:
         secret = Identities(data_files(data)[1]).add(role, name)
@@ -197,10 +197,10 @@ def certificates(
     A running server takes the new ones by itself. With a certificate of its own a camera needs no
     token on the port of `mtls_listen`.
     """
-    from cloud.certificates import make_camera_certificate, make_certificates
+    from cloud.access.certificates import make_camera_certificate, make_certificates
+    from cloud.access.identity import Identities
+    from cloud.access.shown import read_certificate
     from cloud.folder import data_files
-    from cloud.identity import Identities
-    from cloud.shown import read_certificate
 
     if not (hosts or camera or withdraw):
         raise BadSettings("certificates: for which hosts, or which --camera?")
@@ -311,8 +311,8 @@ def view(
 ) -> None:
     """Make a picture for people from layers at hand. Detail beyond 0 steps is no evidence."""
     from cloud.folder import DEFAULT_WEIGHTS
-    from cloud.reconstruct_values import Wish
-    from cloud.viewing import Files, lines, load_decoder, progress_bar
+    from cloud.pictures.values import Wish
+    from cloud.pictures.viewing import Files, lines, load_decoder, progress_bar
 
     files, wish = Files(file, auxiliary, reference, like), Wish(steps, fidelity, seed)
     with progress_bar(steps) as on_step:
@@ -416,7 +416,7 @@ def _unix(moment: Moment) -> float | None:
 @contextlib.contextmanager
 def _store(data: Path, *, read_only: bool = False) -> Iterator[SqliteFrameStore]:
     from cloud.folder import data_files
-    from cloud.store_sqlite import SqliteFrameStore
+    from cloud.store.sqlite import SqliteFrameStore
 
     path = data_files(data)[0]
     if not path.exists():

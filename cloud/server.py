@@ -22,48 +22,48 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry, start_http_server
 
-from cloud.addresses import listens_here_only
+from cloud.access.addresses import listens_here_only
+from cloud.access.attempts import Attempts
+from cloud.access.audit import Audit
+from cloud.access.certificates import make_certificates
+from cloud.access.expiry import Expiries
+from cloud.access.identity import Identities
+from cloud.access.logins import Logins
 from cloud.alone import Alone
 from cloud.archive import ArchiveService
-from cloud.attempts import Attempts
-from cloud.audit import Audit
-from cloud.auxiliary import AuxiliaryFetcher
 from cloud.batching import BatchingDetector
 from cloud.bus import Bus
-from cloud.certificates import make_certificates
 from cloud.chains import Chains
 from cloud.detection import DetectionService
 from cloud.detector import LayerDetector
-from cloud.events_config import read_events
-from cloud.events_out import EventsOut
-from cloud.expiry import Expiries
+from cloud.events.config import read_events
+from cloud.events.out import EventsOut
 from cloud.folder import data_files
 from cloud.health_service import HealthService
-from cloud.identity import Identities
 from cloud.ingest import IngestService, Limits
 from cloud.intake import Intake
 from cloud.listening import open_ports
-from cloud.logins import Logins
 from cloud.metrics import Metrics
-from cloud.picture_cache import PictureCache
-from cloud.reconstruct import Policy, Reconstructor
-from cloud.reconstruct_auxiliary import AuxiliaryKeeper
-from cloud.reconstruct_load import load_human
-from cloud.reconstruct_values import Decoder
-from cloud.reconstruct_worker import DecoderProcess
-from cloud.reconstruction import ReconstructionService
-from cloud.retention import Retention
+from cloud.pictures.auxiliary import AuxiliaryFetcher
+from cloud.pictures.cache import PictureCache
+from cloud.pictures.keeper import AuxiliaryKeeper
+from cloud.pictures.load import load_human
+from cloud.pictures.reconstruct import Policy, Reconstructor
+from cloud.pictures.service import ReconstructionService
+from cloud.pictures.values import Decoder
+from cloud.pictures.worker import DecoderProcess
 from cloud.settings import CloudSettings
 from cloud.sightings import Sighting
 from cloud.store import FrameStore
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.retention import Retention
+from cloud.store.sqlite import SqliteFrameStore
+from cloud.store.writer import StoreWriter
 from cloud.vitals import export_vitals
 from cloud.web.app import About, make_app
 from cloud.web.live import Live
 from cloud.web.serving import WebServer
 from cloud.web.sessions import Sessions
 from cloud.weights import load_weights
-from cloud.writer import StoreWriter
 from common.codec import MachineCodec
 from common.errors import BadSettings
 from common.session import CloudPolicy

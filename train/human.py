@@ -1,4 +1,4 @@
-"""Finished runs -> the folder of the human decoder (cloud/human.py says what its files are)."""
+"""Finished runs -> the human decoder's folder (cloud/pictures/human.py says what its files are)."""
 
 from __future__ import annotations
 

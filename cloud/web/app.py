@@ -23,12 +23,12 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from cloud.access.audit import Audit
+from cloud.access.identity import Identity
+from cloud.access.logins import Logins
 from cloud.alone import Alone
-from cloud.audit import Audit
-from cloud.identity import Identity
-from cloud.logins import Logins
 from cloud.metrics import Metrics
-from cloud.reconstruct import Reconstructor
+from cloud.pictures.reconstruct import Reconstructor
 from cloud.status import status_of
 from cloud.store import FrameStore
 from cloud.web.archive import Archive

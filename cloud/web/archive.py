@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cloud.access.attempts import address_of
+from cloud.access.audit import Audit
 from cloud.alone import Alone
-from cloud.attempts import address_of
-from cloud.audit import Audit
 from cloud.places import from_token, to_token
 from cloud.store import FrameStore, StoredFrame
 from cloud.web.login import peer_of

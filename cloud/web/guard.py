@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud.identity import Identity
+from cloud.access.identity import Identity
 from common.errors import PermissionDenied, Unauthenticated
 
 POLICY = "; ".join((

@@ -15,8 +15,8 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Any
 
+from cloud.access.identity import Identities
 from cloud.bus import Bus
-from cloud.identity import Identities
 from cloud.metrics import Metrics
 from cloud.sightings import Sighting
 from cloud.store import FrameStore

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from cloud.identity import Identity, digest
-from cloud.logins import Logins
+from cloud.access.identity import Identity, digest
+from cloud.access.logins import Logins
 from cloud.metrics import Metrics
 from cloud.status import status_of
 from cloud.web.sessions import LIFETIME_S, Sessions

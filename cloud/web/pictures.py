@@ -18,10 +18,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cloud.attempts import address_of
-from cloud.audit import Audit
-from cloud.reconstruct import Reconstructor
-from cloud.reconstruct_values import (
+from cloud.access.attempts import address_of
+from cloud.access.audit import Audit
+from cloud.pictures.reconstruct import Reconstructor
+from cloud.pictures.service import audited, check_why
+from cloud.pictures.values import (
     FIDELITY,
     Auxiliaries,
     Done,
@@ -32,7 +33,6 @@ from cloud.reconstruct_values import (
     WaitingForAuxiliary,
     Wish,
 )
-from cloud.reconstruction import audited, check_why
 from cloud.web.archive import frame_of
 from cloud.web.login import peer_of
 from cloud.web.messages import to_json

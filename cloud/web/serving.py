@@ -13,7 +13,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from cloud.certificates import CertificateFiles
+from cloud.access.certificates import CertificateFiles
 from common.errors import BadSettings
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cloud.identity import Identities, Identity, as_viewer, digest
+from cloud.access.identity import Identities, Identity, as_viewer, digest
 from common.errors import BadSettings, Unauthenticated
 
 LIFETIME_S = 7 * 86_400.0

@@ -6,7 +6,7 @@ import pytest
 
 from bench.link import TRACES, Trace, _steady_fps
 from cloud.folder import data_files
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from common.types import FrameId, Layer
 from edge.settings import read_settings
 

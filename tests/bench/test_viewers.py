@@ -13,7 +13,7 @@ import pytest
 
 from bench.processes import ROOT
 from bench.viewers import _order
-from cloud.certificates import CertificateFiles
+from cloud.access.certificates import CertificateFiles
 from tests.cloud.serving import until
 from tests.cloud.web.page import PERSON, Page, page, sighting
 from tests.cloud.web.test_serving import certificates

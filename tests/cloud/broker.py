@@ -17,7 +17,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from cloud.certificates import CertificateFiles
+from cloud.access.certificates import CertificateFiles
 from tests.cloud.serving import PATIENCE_S, until
 
 # Debian puts it where only administrators look.

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cloud.reconstruct_values import OnStep, Pixels
+from cloud.pictures.values import OnStep, Pixels
 from common.auxiliary import name_of
 from common.bitstream import Header, Kind, pack, unpack
 from common.codec import Coded

@@ -11,14 +11,14 @@ from typing import Any
 
 import grpc
 
-from cloud.certificates import CertificateFiles
+from cloud.access.certificates import CertificateFiles
+from cloud.access.identity import Identities, Role
 from cloud.folder import data_files
-from cloud.identity import Identities, Role
-from cloud.reconstruct_values import Decoder
+from cloud.pictures.values import Decoder
 from cloud.server import Running, prepare, running
 from cloud.settings import CloudSettings
 from cloud.store import StoredFrame
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from glimpse.v1 import detection_pb2_grpc, ingest_pb2, ingest_pb2_grpc
 
 PATIENCE_S = 20.0  # a test that waits longer has failed; the machine may be busy

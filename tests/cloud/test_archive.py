@@ -14,7 +14,7 @@ import pytest
 from cloud.folder import data_files
 from cloud.sightings import UNREADABLE
 from cloud.store import Found
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from common.types import Box, FrameId, Layer
 from glimpse.v1 import archive_pb2, archive_pb2_grpc
 from tests.cloud.serving import PATIENCE_S, Served, raw_channel, serving

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from cloud.chains import Chains
 from cloud.detector import LayerDetector
 from cloud.metrics import Metrics
-from cloud.store_memory import MemoryFrameStore
+from cloud.store.memory import MemoryFrameStore
 from common.bitstream import MAX_CHAIN, link, pack, pack_inter, unpack
 from common.codec import Coded
 from common.errors import BrokenChain, CorruptStream, ModelMismatch

@@ -16,13 +16,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cloud.certificates import make_camera_certificate, make_certificates
+from cloud.access.certificates import make_camera_certificate, make_certificates
 from cloud.doctor import examine
 from cloud.folder import DEFAULT_WEIGHTS, data_files
 from cloud.main import app
 from cloud.server import prepare
 from cloud.settings import CloudSettings
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from common.findings import Finding
 from common.types import FrameId, Layer
 from tests.cloud.serving import serving, settings

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cloud.certificates import make_certificates
+from cloud.access.certificates import make_certificates
 from cloud.folder import data_files
 from cloud.health import check_health
 from cloud.main import app

@@ -17,8 +17,8 @@ import pytest
 
 from cloud.detector import LayerDetector
 from cloud.sightings import UNREADABLE
-from cloud.store_sqlite import SqliteFrameStore
-from cloud.writer import StoreWriter
+from cloud.store.sqlite import SqliteFrameStore
+from cloud.store.writer import StoreWriter
 from common.bitstream import Kind, pack, unpack
 from common.errors import StoreFull
 from common.events import Outcome

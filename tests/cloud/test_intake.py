@@ -8,8 +8,8 @@ import pytest
 
 import cloud.intake
 from cloud.store import Found
-from cloud.store_sqlite import SqliteFrameStore
-from cloud.writer import StoreWriter
+from cloud.store.sqlite import SqliteFrameStore
+from cloud.store.writer import StoreWriter
 from common.errors import StoreFull
 from common.types import Layer
 from tests.cloud.serving import serving, until

@@ -15,7 +15,7 @@ import pytest
 from cloud.folder import data_files
 from cloud.sightings import UNREADABLE
 from cloud.store import Found
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from common.codec import Coded, MachineCodec
 from common.events import Outcome
 from common.types import Box

@@ -20,13 +20,13 @@ import pytest
 import torch
 from PIL import Image
 
+from cloud.access.identity import Identities
+from cloud.access.shown import read_certificate
 from cloud.folder import DEFAULT_WEIGHTS, data_files
-from cloud.identity import Identities
 from cloud.main import main
 from cloud.server import prepare
-from cloud.shown import read_certificate
 from cloud.store import Found
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from common.bitstream import pack, unpack
 from common.types import Box, FrameId, Layer
 from edge.encoder import Encoder

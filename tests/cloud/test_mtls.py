@@ -9,11 +9,11 @@ from typing import Any
 import grpc
 import pytest
 
-from cloud.certificates import CertificateFiles, make_camera_certificate, make_certificates
+from cloud.access.certificates import CertificateFiles, make_camera_certificate, make_certificates
+from cloud.access.identity import Identities
+from cloud.access.shown import read_certificate
 from cloud.folder import data_files
-from cloud.identity import Identities
 from cloud.server import prepare, running
-from cloud.shown import read_certificate
 from common.errors import BadSettings
 from glimpse.v1 import detection_pb2, detection_pb2_grpc, ingest_pb2
 from tests.cloud.self_signed import self_signed

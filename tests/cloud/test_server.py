@@ -14,12 +14,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
+from cloud.access.identity import Identities
 from cloud.detector import LayerDetector
 from cloud.folder import DEFAULT_WEIGHTS, data_files
-from cloud.identity import Identities
 from cloud.server import SERVICES, prepare, running
-from cloud.store_sqlite import SqliteFrameStore
-from cloud.writer import StoreWriter
+from cloud.store.sqlite import SqliteFrameStore
+from cloud.store.writer import StoreWriter
 from common.errors import BadSettings, ModelMismatch
 from common.types import FrameId, Layer
 from glimpse.v1 import detection_pb2, ingest_pb2

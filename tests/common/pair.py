@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from cloud.store_memory import MemoryFrameStore
+from cloud.store.memory import MemoryFrameStore
 from common import events as ev
 from common.allowance import Allowance
 from common.errors import AuxiliaryError, CorruptStream

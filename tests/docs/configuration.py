@@ -16,7 +16,7 @@ from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from cloud.events_config import MqttConfig, RuleConfig, WebhookConfig
+from cloud.events.config import MqttConfig, RuleConfig, WebhookConfig
 from cloud.settings import CloudSettings
 from edge.settings import EdgeSettings
 from tests.docs.pages import ROOT, command, table

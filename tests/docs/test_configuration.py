@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cloud.events_config import MqttConfig, RuleConfig, WebhookConfig, read_events
-from cloud.events_out import check_files
+from cloud.events.config import MqttConfig, RuleConfig, WebhookConfig, read_events
+from cloud.events.out import check_files
 from cloud.settings import CloudSettings
 from edge.configuration import read_configuration
 from edge.settings import EdgeSettings

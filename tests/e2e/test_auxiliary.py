@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloud.auxiliary import AuxiliaryFetcher
 from cloud.folder import data_files
+from cloud.pictures.auxiliary import AuxiliaryFetcher
 from common.bitstream import Kind, unpack
 from common.codec import Coded
 from common.errors import (

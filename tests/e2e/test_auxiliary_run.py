@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cloud.auxiliary import AuxiliaryFetcher
 from cloud.folder import data_files
+from cloud.pictures.auxiliary import AuxiliaryFetcher
 from common.bitstream import Kind, kind_of
 from common.errors import AuxiliaryError, AuxiliaryGone, AuxiliaryUnsupported
 from common.types import FrameId

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from cloud.access.identity import Identities
 from cloud.folder import data_files
-from cloud.identity import Identities
 from common.events import Outcome
 from glimpse.v1 import ingest_pb2, ingest_pb2_grpc
 from tests.cloud.films import filmed

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cloud.certificates import make_camera_certificate, make_certificates
+from cloud.access.certificates import make_camera_certificate, make_certificates
 from cloud.folder import data_files
 from common.findings import Finding
 from edge.doctor import examine

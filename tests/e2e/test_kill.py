@@ -27,8 +27,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cloud.access.identity import Identities
 from cloud.folder import data_files
-from cloud.identity import Identities
 from cloud.server import prepare
 from cloud.settings import read_settings
 from tests.weights import photograph

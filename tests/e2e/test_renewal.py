@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from cloud.certificates import cameras_authority, make_camera_certificate, make_certificates
+from cloud.access.certificates import cameras_authority, make_camera_certificate, make_certificates
+from cloud.access.identity import Identities
+from cloud.access.shown import read_certificate
 from cloud.folder import data_files
-from cloud.identity import Identities
-from cloud.shown import read_certificate
 from common.session import EdgePolicy, EdgeSession
 from edge.ledger import Ledger
 from edge.links import Links

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloud.certificates import CertificateFiles, make_camera_certificate, make_certificates
+from cloud.access.certificates import CertificateFiles, make_camera_certificate, make_certificates
 from common.errors import BadSettings
 from edge.links import Links
 from edge.settings import EdgeSettings

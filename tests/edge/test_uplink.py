@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 import edge.uplink
-from cloud.certificates import make_certificates
+from cloud.access.certificates import make_certificates
 from common.bitstream import Header, Kind, link, pack, pack_inter
 from common.errors import GlimpseError, ModelMismatch, StoreFull, Unauthenticated, Unreachable
 from common.session import EdgePolicy, EdgeSession

@@ -16,12 +16,12 @@ import grpc
 import pytest
 
 import glimpse
+from cloud.access.identity import Identities
 from cloud.folder import data_files
-from cloud.identity import Identities
 from cloud.server import prepare
 from cloud.sightings import Sighting
 from cloud.store import Found
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from common.bitstream import pack, unpack
 from common.types import Box, FrameId, Layer
 from tests.cloud.serving import Served, serving, settings, until

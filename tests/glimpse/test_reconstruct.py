@@ -14,7 +14,7 @@ from PIL import Image
 
 import glimpse
 from cloud.folder import data_files
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from cloud.weights import load_weights
 from common.types import FrameId, Layer
 from glimpse.pictures import Reconstruction

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cloud.human import HumanDecoder
 from cloud.models.fusion import FusionConfig
+from cloud.pictures.human import HumanDecoder
 from common.codec import MachineCodec
 from common.coefficients import CoefficientModel
 from common.entropy import EntropyModel

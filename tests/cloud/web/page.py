@@ -14,22 +14,22 @@ import httpx
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from cloud.access.attempts import Attempts
+from cloud.access.audit import Audit
+from cloud.access.certificates import CertificateFiles
+from cloud.access.identity import Identities, Role
+from cloud.access.logins import Logins
 from cloud.alone import Alone
-from cloud.attempts import Attempts
-from cloud.audit import Audit
 from cloud.bus import Bus
-from cloud.certificates import CertificateFiles
 from cloud.folder import data_files
-from cloud.identity import Identities, Role
-from cloud.logins import Logins
 from cloud.metrics import Metrics
-from cloud.picture_cache import PictureCache
-from cloud.reconstruct import Reconstructor
-from cloud.reconstruct_auxiliary import AuxiliaryKeeper
-from cloud.reconstruct_worker import DecoderProcess
+from cloud.pictures.cache import PictureCache
+from cloud.pictures.keeper import AuxiliaryKeeper
+from cloud.pictures.reconstruct import Reconstructor
+from cloud.pictures.worker import DecoderProcess
 from cloud.sightings import Sighting
 from cloud.store import Found
-from cloud.store_sqlite import SqliteFrameStore
+from cloud.store.sqlite import SqliteFrameStore
 from cloud.web.app import About, make_app
 from cloud.web.live import Live
 from cloud.web.serving import WebServer

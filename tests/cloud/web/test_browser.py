@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from cloud.identity import Identities
+from cloud.access.identity import Identities
 from cloud.store import Found
 from common.types import Box, FrameId, Layer, Presence
 from tests.cloud.web.browser import DESKTOP, PHONE, Served, Tab, served_beside

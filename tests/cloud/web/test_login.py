@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cloud.identity import digest
+from cloud.access.identity import digest
 from cloud.web.guard import HEADERS
 from common.errors import Unauthenticated
 from tests.cloud.web.page import PERSON, Page, events, log_in, page

@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from starlette.applications import Starlette
 
-from cloud.certificates import CertificateFiles, make_certificates
+from cloud.access.certificates import CertificateFiles, make_certificates
 from cloud.web import serving
 from cloud.web.serving import WebServer
 from common.errors import BadSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.identity import Identities, Identity
+from cloud.access.identity import Identities, Identity
 from cloud.web.sessions import LIFETIME_S, MOST, Sessions
 from common.errors import BadSettings, PermissionDenied, Unauthenticated
 

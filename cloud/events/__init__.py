@@ -1,0 +1,1 @@
+"""Events out: what appears and what is gone, to webhooks and MQTT."""
