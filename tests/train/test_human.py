@@ -71,15 +71,15 @@ def test_from_pictures_to_a_decoder(pictures: Path, below: Path, tmp_path: Path)
     CoefficientModel.from_arrays(model.to_arrays())
     human.write_tables(model, tmp_path / "auxiliary")
 
-    recipe = fusion.Recipe(minutes=0.02, batch=2, size=192)
+    recipe = fusion.Recipe(minutes=1e-4, batch=2, size=192)
     runs = below, tmp_path / "auxiliary"
     run = fusion.train(recipe, [pictures], [], *runs, tmp_path / "fusion", CPU)
     assert run.step >= 1
-    recipe = fusion.Recipe(minutes=0.02, batch=2, size=192)
+    recipe = fusion.Recipe(minutes=1e-4, batch=2, size=192)
     again = fusion.train(recipe, [pictures], [], *runs, run.folder, CPU)
     assert again.step == run.step  # it was finished, and is taken up there
 
-    refining = prior.Recipe(minutes=0.02, batch=1, size=64)
+    refining = prior.Recipe(minutes=1e-4, batch=1, size=64)
     refined = prior.train(refining, [pictures], [], *runs, run.folder, tmp_path / "prior", CPU)
     assert refined.step >= 1
 
