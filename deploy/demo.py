@@ -117,7 +117,7 @@ def _ask(data: Path, server: str, wait_s: float) -> None:
         with glimpse.Client.connect(server, ca=str(authority(data)), token=token) as cloud:
             frame = next(cloud.frames(camera=CAMERA, limit=1))
             begun = time.monotonic()
-            picture = cloud.pictures.reconstruct(frame.frame, auxiliary="fetch", why="make demo")
+            picture = cloud.reconstruct(frame.frame, auxiliary="fetch", why="make demo")
     except (glimpse.Error, StopIteration) as error:
         print(f"picture     none: {error}", flush=True)
         return
