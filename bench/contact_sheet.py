@@ -42,7 +42,7 @@ def _row(pixels: Pixels, ours: Ours) -> list[tuple[str, Pixels]]:
     for codec, name in _PEERS.items():
         size, made = matched(pixels, codec, budget)
         row.append((f"{name}, {size:,} B", made))
-    for steps in (0, _STEPS):
+    for steps in (0, _STEPS) if ours.decoder.refines else (0,):
         title = "preview" if steps == 0 else f"{steps} steps"
         made = ours.decoder.restore(base, layer, steps=steps, seed=1).pixels
         row.append((f"glimpse, {title}, {budget:,} B", made))

@@ -52,7 +52,7 @@ def _measure(pixels: Pixels, weights: Path, device: str, repeats: int) -> list[d
     layer = ours.auxiliary(pixels, base, QUALITY)
     del ours
     rows = []
-    for steps in STEPS:
+    for steps in STEPS if decoder.refines else (0,):
         decoder.restore(base, layer, steps=steps)  # the first one of a size prepares
         times = []
         for _ in range(repeats):

@@ -32,7 +32,8 @@ def plot(figures: dict[str, Any], path: Path) -> None:
         ours = [p for p in points if p["codec"] == OURS and p["steps"] == 0]
         panel.plot(*_xy(ours, metric), "ko-", lw=2.4, label="glimpse, preview")
         refined = [p for p in points if p["codec"] == OURS and p["steps"] == 4]
-        panel.plot(*_xy(refined, metric), "k^", ms=7, mfc="none", label="glimpse, 4 steps")
+        if refined:
+            panel.plot(*_xy(refined, metric), "k^", ms=7, mfc="none", label="glimpse, 4 steps")
         alone = [p for p in points if p["codec"] == MACHINE and p["steps"] == 0]
         panel.plot(*_xy(alone, metric), "ks", ms=6, mfc="none", label="glimpse, machine layer")
         log_axis(panel)

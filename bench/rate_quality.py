@@ -193,13 +193,14 @@ def _grown(pixels: Pixels) -> Pixels:
 def _of_ours(pixels: Pixels) -> Iterator[tuple[str, str, int, int, Pixels]]:
     ours = _ours[0]
     base = ours.machine(pixels)
-    for steps in (0, *STEPS):
+    refined = STEPS if ours.decoder.refines else ()
+    for steps in (0, *refined):
         made = ours.decoder.restore(base, steps=steps, seed=1).pixels
         yield MACHINE, "", steps, len(base.data), made
     for quality in QUALITIES:
         layer = ours.auxiliary(pixels, base, quality)
         size = len(base.data) + len(layer)
-        for steps in (0, *STEPS) if quality in REFINED else (0,):
+        for steps in (0, *refined) if quality in REFINED else (0,):
             made = ours.decoder.restore(base, layer, steps=steps, seed=1).pixels
             yield OURS, f"q{quality}", steps, size, made
 

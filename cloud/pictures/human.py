@@ -147,6 +147,11 @@ class HumanDecoder:
         return self._manifest.codec["base"]
 
     @property
+    def refines(self) -> bool:
+        """Whether there is a prior: steps above 0."""
+        return self._prior is not None
+
+    @property
     def version(self) -> str:
         return self._manifest.name
 
