@@ -131,6 +131,7 @@ def fusion(
     run: Below = Path("runs/machine"),
     auxiliary_run: Tables = Path("runs/auxiliary"),
     out: Out = Path("runs/fusion"),
+    start: Start = None,
     minutes: Minutes = 60,
     batch: int = 8,
     clip: Still = None,
@@ -142,7 +143,7 @@ def fusion(
 
     threads()
     recipe = Fusing(minutes=minutes, batch=batch)
-    train_fusion(recipe, pictures, clip or (), run, auxiliary_run, out, _device(device))
+    train_fusion(recipe, pictures, clip or (), run, auxiliary_run, out, _device(device), start)
 
 
 @app.command()
@@ -155,7 +156,7 @@ def prior(
     ] = Path("runs/fusion"),
     out: Out = Path("runs/prior"),
     minutes: Minutes = 60,
-    batch: int = 8,
+    batch: int = 16,
     clip: Still = None,
     device: Device = "auto",
 ) -> None:

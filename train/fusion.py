@@ -44,8 +44,9 @@ class Recipe(Schedule):
     size: int = 256
     learning_rate: float = 1e-3
     memory: int = 300
-    auxiliary: float = 0.75  # have an auxiliary layer
-    reference: float = 0.3
+    auxiliary: float = 0.5  # have an auxiliary layer
+    reference: float = 0.3  # of those with an auxiliary layer
+    alone: float = 0.2  # of those without: have no reference either; y_hat says little of light
     blind: float = 0.05  # have no machine latent: a recognise layer is below
     similarity: float = 1.0  # weight of the likeness of structure
 
@@ -85,16 +86,18 @@ def train(
     auxiliary: Path,
     folder: Path,
     device: torch.device,
+    start: Path | None = None,
 ) -> FusionRun:
     """Runs `recipe` to its end (or on from its checkpoint).
 
     machine, auxiliary  folders of the runs whose codecs are below
+    start               a checkpoint whose weights a new run begins with
     """
     torch.manual_seed(recipe.seed)
     random.seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
     base = load_network(machine)[0].machine.to(device)
-    run = _prepare(recipe, folder, base.config.latent, device)
+    run = _prepare(recipe, folder, base.config.latent, start, device)
     stream = loader(recipe, folders, clips, auxiliary, recipe.seed + run.step)
     save = Every(recipe.save_every, run)
     recent: list[Tensor] = []
@@ -111,15 +114,18 @@ def train(
     return run
 
 
-def _prepare(recipe: Recipe, folder: Path, latent: int, device: torch.device) -> FusionRun:
-    network, average = (
-        channels_last(Restorer(FusionConfig(latent=latent)).to(device)) for _ in range(2)
-    )
+def _prepare(
+    recipe: Recipe, folder: Path, latent: int, start: Path | None, device: torch.device
+) -> FusionRun:
+    config = FusionConfig(latent=latent, fine=32)
+    network, average = (channels_last(Restorer(config).to(device)) for _ in range(2))
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
     run = FusionRun(folder, recipe, network, average, optimizer, device)
-    run.load()
+    if not run.load() and start is not None:
+        state = torch.load(start, map_location=device, weights_only=True)
+        network.load_state_dict(state["average"], strict=False)  # one without the fine level
     if run.step == 0:
         average.load_state_dict(network.state_dict())
     average.eval()
@@ -152,10 +158,11 @@ def inputs(recipe: Recipe, base: MachineModel, crops: Crops, device: torch.devic
         part.to(device).float() / 255 for part in (crops.now, crops.decoded, crops.before)
     )
     count = len(x)
-    has_auxiliary, has_reference, sighted = (
+    has_auxiliary, few, alone, sighted = (
         torch.rand(count, device=device) < share
-        for share in (recipe.auxiliary, recipe.reference, 1 - recipe.blind)
+        for share in (recipe.auxiliary, recipe.reference, recipe.alone, 1 - recipe.blind)
     )
+    has_reference = torch.where(has_auxiliary, few, ~alone)
     quality, scale = qualities(count, device), random.choice((1.0, 1.0, 0.75, 0.5))
     y_hat = latent(base, x, quality, scale) * sighted[:, None, None, None]
     y_ref = torch.zeros_like(y_hat)

@@ -1,10 +1,11 @@
 """Fusion (the paper's FCN): machine latent, auxiliary picture and reference -> the preview.
 
-    1/4   decoded, reference, flags ──> enter ──> body4 ─────────────────(+)──> out4 ──> leave
-    1/8                                   └─down──> body8 ─────(+)──> out8 ──up──┘         │
-    1/16          y_hat, y_hat - y_ref ──> join ──(+)──> body16 ──up──┘                    │
-                                                                                           │
-    preview = seen * reference + (1 - seen) * decoded + residual  <────── residual, seen ──┘
+    1/2   decoded, reference ──> fine ──────────────────────────────────(+)──> out2 ──> touch
+    1/4   decoded, reference, flags ──> enter ──> body4 ─────────(+)──> out4 ──up─┤        │
+    1/8                                   └─down──> body8 ─(+)──> out8 ──up──┘   leave     │
+    1/16          y_hat, y_hat - y_ref ──> join ──(+)──> body16 ──up──┘           │        │
+                                                                                  │        │
+    preview = seen * reference + (1 - seen) * decoded + residual <── seen, coarse ┴─ fine ─┘
 
 decoded    B 3 H W     what the auxiliary layer says by itself, 0..1; grey where there is none
 reference  B 3 H W     a still of the same camera from before, 0..1; grey where there is none
@@ -24,16 +25,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _REACH = 0.25  # of the residual where a step is 128, or where there is no auxiliary layer
-_CELL = 4  # pixels on a side of what one position of the finest level stands for
+_CELL = 4  # pixels on a side of what one position of the level 1/4 stands for
+_FINE_CELL = 2
+_FINE_DEPTH = 3
 
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """Latent channels in; widths and numbers of blocks at 1/4, 1/8, 1/16."""
+    """Latent channels in; widths and numbers of blocks at 1/4, 1/8, 1/16.
+
+    fine  width at 1/2; 0: there is no such level
+    """
 
     latent: int = 64
     widths: tuple[int, int, int] = (64, 128, 192)
     depths: tuple[int, int, int] = (2, 2, 3)
+    fine: int = 0
 
 
 class Block(nn.Module):
@@ -62,7 +69,7 @@ class _Up(nn.Sequential):
 
 
 class Fusion(nn.Module):
-    """See the head of this file; some 50 kMAC per pixel."""
+    """See the head of this file; some 65 kMAC per pixel."""
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
@@ -83,6 +90,13 @@ class Fusion(nn.Module):
         self.out4 = _blocks(w4, d4)
         self.leave = nn.Conv2d(w4, pixels + 1, 3, padding=1)
         nn.init.normal_(self.leave.weight, std=1e-3)
+        if config.fine:
+            dots = 3 * _FINE_CELL * _FINE_CELL
+            self.fine = nn.Conv2d(2 * dots, config.fine, 3, padding=1)
+            self.up2 = _Up(w4, config.fine)
+            self.out2 = _blocks(config.fine, _FINE_DEPTH)
+            self.touch = nn.Conv2d(config.fine, dots, 3, padding=1)
+            nn.init.normal_(self.touch.weight, std=1e-3)
 
     def forward(
         self, decoded: Tensor, reference: Tensor, y_hat: Tensor, y_ref: Tensor, flags: Tensor
@@ -103,5 +117,8 @@ class Fusion(nn.Module):
         share = F.interpolate(seen, scale_factor=_CELL, mode="bilinear", align_corners=False)
         coarse = torch.where(flags[:, 1] > 0, torch.exp2(8 * flags[:, 0] - 7), 1.0)
         reach = _REACH * coarse[:, None, None, None]
-        residual = reach * F.pixel_shuffle(last[:, :-1], _CELL)
-        return share * reference + (1 - share) * decoded + residual, seen
+        residual = F.pixel_shuffle(last[:, :-1], _CELL)
+        if self.config.fine:
+            x2 = self.fine(F.pixel_unshuffle(both, _FINE_CELL)) + self.up2(x4)
+            residual = residual + F.pixel_shuffle(self.touch(F.relu(self.out2(x2))), _FINE_CELL)
+        return share * reference + (1 - share) * decoded + reach * residual, seen

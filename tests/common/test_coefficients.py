@@ -110,11 +110,11 @@ def test_a_layer_below_of_another_size_speaks_by_its_nearest_place() -> None:
 
 
 def test_damage_ends_well() -> None:
-    """A flipped bit gives other integers or a clear error, in bounded time."""
+    """A flipped bit gives other integers or a clear error, in bounded time of the processor."""
     rng, model = np.random.default_rng(8), tiny_tables()
     base = np.zeros((4, 5, 2), np.int32)
     data = model.encode(any_coefficients(rng, 4, 5, 0.2), base, 100)
-    begun = time.monotonic()
+    begun = time.process_time()
     for _ in range(150):
         damaged = bytearray(data)
         damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
@@ -125,7 +125,7 @@ def test_damage_ends_well() -> None:
             except CorruptStream:
                 continue
             assert q.shape == (4, 5, COEFFICIENTS)
-    assert time.monotonic() - begun < 60
+    assert time.process_time() - begun < 60
 
 
 def test_bytes_left_over_are_an_error() -> None:

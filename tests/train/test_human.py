@@ -79,7 +79,7 @@ def test_from_pictures_to_a_decoder(pictures: Path, below: Path, tmp_path: Path)
     again = fusion.train(recipe, [pictures], [], *runs, run.folder, CPU)
     assert again.step == run.step  # it was finished, and is taken up there
 
-    refining = prior.Recipe(minutes=1e-4, batch=1, size=64)
+    refining = prior.Recipe(minutes=1e-4, batch=2, size=64, crops=2, crop_size=192, finish=0.0)
     refined = prior.train(refining, [pictures], [], *runs, run.folder, tmp_path / "prior", CPU)
     assert refined.step >= 1
 
@@ -112,7 +112,7 @@ def test_from_pictures_to_a_decoder(pictures: Path, below: Path, tmp_path: Path)
 def test_fusion_learns(pictures: Path, below: Path, tmp_path: Path) -> None:
     """Some steps on one batch, machine latents alone, lower its loss."""
     torch.manual_seed(0)
-    recipe = fusion.Recipe(learning_rate=1e-3, auxiliary=0.0, reference=0.0)
+    recipe = fusion.Recipe(learning_rate=1e-3, auxiliary=0.0, alone=1.0)
     network = fusion.Restorer(FusionConfig(widths=(16, 16, 16), depths=(1, 1, 1)))
     optimizer = torch.optim.AdamW(network.parameters())
     run = fusion.FusionRun(tmp_path, recipe, network, network, optimizer, CPU, step=200)
