@@ -10,6 +10,7 @@ Files as they lie on the disk; ours are both layers with their headers.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ PEERS = {
 SCALES = (1.0, 0.75, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09, 0.0625)
 METRICS = ("psnr", "ms_ssim", "ssimulacra2")
 _DETECTOR_SIDE = 448
+_BEST = 95  # quality of JPEG, WebP, AVIF that `matched` goes up to
 
 
 @dataclass(frozen=True)
@@ -216,13 +218,16 @@ def matched(pixels: Pixels, codec: str, budget: int) -> tuple[int, Pixels]:
 
     Where not even its smallest file fits, that one: more bytes than ours.
     """
-    ladder = sorted(PEERS[codec])
+    ladder = range(min(PEERS[codec]), _BEST + 1)
     for scale in SCALES:
-        if len(encode(pixels, Setting(codec, scale, ladder[0]))) > budget:
-            continue
-        best = max(q for q in ladder if len(encode(pixels, Setting(codec, scale, q))) <= budget)
-        return _coded(pixels, Setting(codec, scale, best))
+        fitting = bisect_right(ladder, budget, key=partial(_size, pixels, codec, scale))
+        if fitting:
+            return _coded(pixels, Setting(codec, scale, ladder[fitting - 1]))
     return _coded(pixels, Setting(codec, SCALES[-1], ladder[0]))
+
+
+def _size(pixels: Pixels, codec: str, scale: float, quality: int) -> int:
+    return len(encode(pixels, Setting(codec, scale, quality)))
 
 
 def _shown(

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -129,7 +130,7 @@ def encode(pictures: Sequence[Pixels], setting: VideoSetting, fps: float) -> Str
     if codec.tune:
         told["tune"] = codec.tune
     file, packets = io.BytesIO(), []
-    with av.open(file, "w", format="mp4") as container:
+    with _same_priority(), av.open(file, "w", format="mp4") as container:
         rate = Fraction(fps).limit_denominator(1000)
         stream = cast(VideoStream, container.add_stream(codec.encoder, rate, told))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -147,6 +148,19 @@ def encode(pictures: Sequence[Pixels], setting: VideoSetting, fps: float) -> Str
         if codec.headers_apart:
             packets[0] = bytes(stream.codec_context.extradata or b"") + packets[0]
     return Stream(packets, file.tell())
+
+
+@contextmanager
+def _same_priority() -> Iterator[None]:
+    """SVT-AV1, run by root, makes its caller a real-time thread and leaves it one.
+
+    All that the caller starts later would be so too, and can starve a machine for ever.
+    """
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
 
 
 def decode(stream: Stream, setting: VideoSetting) -> list[Pixels]:

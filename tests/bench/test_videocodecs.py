@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import av
 import numpy as np
 import pytest
@@ -60,6 +62,13 @@ def test_settings_do_what_they_say(codec, pictures):
     assert size(crf=50) < size() < size(crf=20)
     assert size(side=96) < size()
     assert size() < size(keyint=2)
+
+
+@pytest.mark.parametrize("codec", VIDEO_CODECS)
+def test_whoever_encodes_keeps_their_priority(codec, pictures):
+    before = os.sched_getscheduler(0)
+    encode(pictures, setting(codec), 5.0)
+    assert os.sched_getscheduler(0) == before
 
 
 def test_sizes_are_even_and_keep_the_shape(pictures):
