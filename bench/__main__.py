@@ -59,6 +59,31 @@ def rate_accuracy(
 
 
 @app.command()
+def scale(
+    dataset: Annotated[Path, typer.Option(help="COCO JSON file.")],
+    images: Annotated[Path, typer.Option(help="Folder of its pictures.")],
+    out: Out = Path("docs/results"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    most: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
+    draws: Annotated[int, typer.Option(min=0, help="Bootstrap draws for the interval.")] = 200,
+) -> None:
+    """Trained gains against one scale for all channels: bytes on disk against mAP."""
+    from bench.scale import scale as measure
+    from common.errors import BadSettings
+
+    try:
+        figures = measure(dataset, images, out, weights, most=most, draw_count=draws)
+    except BadSettings as error:
+        raise typer.BadParameter(str(error)) from error
+    for p in figures["points"]:
+        typer.echo(
+            f"{p['rate']:<8} quality {p['quality']:<5g} {p['mean_bytes']:7.1f} B"
+            f"  mAP {p['map']:.1%}  mAP50 {p['map50']:.1%}"
+        )
+    typer.echo(f"gains against scale, bytes at equal mAP: {figures['bd_rate_map']}")
+
+
+@app.command()
 def recognise(
     dataset: Annotated[Path, typer.Option(help="COCO JSON file.")],
     images: Annotated[Path, typer.Option(help="Folder of its pictures.")],

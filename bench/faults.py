@@ -193,6 +193,8 @@ def _books(house: House, weights: Path) -> dict[str, Any]:
         if code := camera.end():
             raise Broken(f"{camera.name} ended with {code}")
     house.look_for_lost()
+    # What the detector was behind with, or what a full disk did not take, is looked at again.
+    wait_until(lambda: not house.without_boxes(), "every stored frame has its boxes")
     if code := house.server.end():
         raise Broken(f"the server ended with {code}")
     accounts: list[Account] = []

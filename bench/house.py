@@ -196,6 +196,12 @@ class House:
         sql = "SELECT boot, seq FROM frame WHERE camera = ? ORDER BY id"
         return [(str(boot), int(seq)) for boot, seq in _rows(data_files(self.data)[0], sql, camera)]
 
+    def without_boxes(self) -> int:
+        """Stored frames that nobody has looked at."""
+        sql = "SELECT count(*) FROM frame WHERE boxes IS NULL"
+        [(count,)] = _rows(data_files(self.data)[0], sql)
+        return int(count)
+
     def spooled(self, camera: Node) -> tuple[int, set[Name]]:
         """Layers that went into the spool and did not expire there; those that are in it now."""
         kept = (

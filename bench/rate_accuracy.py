@@ -82,13 +82,15 @@ def rate_accuracy(
     truth = Truth(dataset, most)
     paths = [images / image["file_name"] for image in truth.images]
     detectors = {name: PixelDetector(run) for name, run in runs.detectors().items()}
-    for name, detector in detectors.items():
-        if detector.classes != len(truth.labels):
-            raise BadSettings(f"{name} knows {detector.classes} classes, not {len(truth.labels)}")
+    for name, pixel in detectors.items():
+        if pixel.classes != len(truth.labels):
+            raise BadSettings(f"{name} knows {pixel.classes} classes, not {len(truth.labels)}")
     opponents: list[Opponent] = [*image_codecs()]
     if runs.peer is not None:
         opponents.append(LearnedPeer(runs.peer))
-    points, mismatches = _ours(truth, paths, weights, qualities)
+    encoder = Encoder(load_for_edge(weights), threads=2)
+    detector = LayerDetector(load_for_cloud(weights), min_score=MIN_SCORE)
+    points, mismatches = layer_points(truth, paths, encoder, detector, qualities)
     sides: dict[str, int] = {}
     with workers(jobs, runs.detectors()) as pool:
         if detectors:
@@ -108,7 +110,7 @@ def rate_accuracy(
         "bootstrap_draws": draw_count,
         "versions": versions(),
         "detectors": {
-            name: {**detector.about, "side": sides[name]} for name, detector in detectors.items()
+            name: {**pixel.about, "side": sides[name]} for name, pixel in detectors.items()
         },
         "points": [_row(one, truth) for one in scored],
         **comparisons(scored, drawn),
@@ -118,18 +120,24 @@ def rate_accuracy(
     return figures
 
 
-def _ours(
-    truth: Truth, paths: Sequence[Path], weights: Path, qualities: Sequence[float]
+def layer_points(
+    truth: Truth,
+    paths: Sequence[Path],
+    encoder: Encoder,
+    detector: LayerDetector,
+    qualities: Sequence[float],
+    codec: str = OURS,
 ) -> tuple[list[Point], int]:
-    """Our points, and how many layers did not come out as they went in."""
-    encoder = Encoder(load_for_edge(weights), threads=2)
-    detector = LayerDetector(load_for_cloud(weights), min_score=MIN_SCORE)
+    """A point for each quality, and how many layers did not come out as they went in.
+
+    Raises BadSettings for a data set without one of the detector's classes.
+    """
     if unknown := set(detector.labels) - set(truth.labels):
         raise BadSettings(f"the data set has no class {', '.join(sorted(unknown))}")
     sizes = np.zeros((len(qualities), len(paths)), np.int64)
     found: list[list[Found]] = [[] for _ in qualities]
     mismatches = 0
-    for i, path in enumerate(track(paths, OURS)):
+    for i, path in enumerate(track(paths, codec)):
         analysis = encoder.analyse(read_picture(path))
         layers = [encoder.layer(analysis, quality) for quality in qualities]
         read = [detector.read(layer) for layer in layers]
@@ -140,7 +148,7 @@ def _ours(
             found[j].append(as_found(seen[j], truth.labels))
     resolution = f"longer side at most {encoder.side}"
     return [
-        Point(OURS, f"quality {q:g}", resolution, detector.model, sizes[j], sizes[j], found[j])
+        Point(codec, f"quality {q:g}", resolution, detector.model, sizes[j], sizes[j], found[j])
         for j, q in enumerate(qualities)
     ], mismatches
 

@@ -29,8 +29,9 @@ from bench.report import write_report
 from bench.video_points import HOLD, KEY_EVERY
 from bench.videocodecs import NEVER, VideoSetting, decode, encode, versions
 from cloud.detector import LayerDetector
-from cloud.pictures.human import HUMAN, HumanDecoder, Reference
+from cloud.pictures.human import HUMAN, HumanDecoder
 from cloud.pictures.likeness import likeness
+from cloud.pictures.values import Reference
 from cloud.weights import load_weights as load_for_cloud
 from common.codec import Coded
 from edge.chain import Chain

@@ -2,14 +2,15 @@
 
 `submit` parks the caller until its layer's boxes are there. The queue is bounded: a full one makes
 callers wait, which reaches the cameras as layers that are not read from their streams. First come,
-first read: an inter layer finds the one that it leans on just read.
+first read: an inter layer finds the one that it leans on just read. A batch on which the detector
+fails is halved, so that the layer at fault has none but itself without boxes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,12 +20,13 @@ from cloud.chains import Chains
 from cloud.detector import Detection, LayerDetector
 from cloud.metrics import Metrics
 from common.codec import Coded
-from common.errors import CorruptStream, DecoderUnavailable, GlimpseError, ModelMismatch
+from common.errors import DecoderUnavailable, GlimpseError
 from common.types import Layer
 
 log = structlog.get_logger()
 
 _Read = Callable[[], Coded]
+_Answers = dict[int, Detection | GlimpseError]
 
 
 @dataclass
@@ -61,8 +63,8 @@ class BatchingDetector:
     async def submit(self, layer: Layer) -> Detection:
         """The boxes of a camera's layer; those of one boot are to be submitted in their order.
 
-        Raises CorruptStream or ModelMismatch: this layer will never have any; DecoderUnavailable:
-        the detector failed, and may not fail the next time.
+        Raises CorruptStream or ModelMismatch: this layer will never have any; DecoderUnavailable
+        or StoreFull: the detector, or reading its chain, failed, and may not fail the next time.
         """
         return await self._submit(partial(self._chains.read, layer))
 
@@ -100,22 +102,46 @@ class BatchingDetector:
     async def _answers(self, layers: Sequence[_Read]) -> Sequence[Detection | GlimpseError]:
         try:
             return await asyncio.to_thread(self._work, layers)
-        except Exception:  # out of memory, say: the next batch may be luckier
+        except Exception:  # not of the network: of reading, say
             log.exception("the detector failed", layers=len(layers))
             self._metrics.detect_failures.inc()
-            return [DecoderUnavailable("the detector failed; its log says why")] * len(layers)
+            return [_failed()] * len(layers)
 
     def _work(self, layers: Sequence[_Read]) -> list[Detection | GlimpseError]:
         """On the worker thread: one bad layer must not take its batch along."""
-        answers: dict[int, Detection | GlimpseError] = {}
+        answers: _Answers = {}
         read: dict[int, Coded] = {}
         for i, layer in enumerate(layers):
             try:
                 read[i] = layer()
-            except (CorruptStream, ModelMismatch) as error:
+            except GlimpseError as error:
                 answers[i] = error
-        answers |= zip(read, self._detector.detect_read(list(read.values())), strict=True)
+        failures: list[Exception] = []
+        answers |= self._halved(read, failures)
+        if failures:
+            log.error("the detector failed", layers=len(layers), exc_info=failures[0])
+            self._metrics.detect_failures.inc()
         return [answers[i] for i in range(len(layers))]
+
+    def _halved(self, read: Mapping[int, Coded], failures: list[Exception]) -> _Answers:
+        try:
+            return dict(zip(read, self._detector.detect_read(list(read.values())), strict=True))
+        except GlimpseError as error:
+            own: GlimpseError = error
+        except Exception as error:  # noqa: BLE001  out of memory, say; it is logged with its batch
+            failures.append(error)
+            own = _failed()
+        if len(read) <= 1:
+            return dict.fromkeys(read, own)
+        items, half = list(read.items()), len(read) // 2
+        return {
+            **self._halved(dict(items[:half]), failures),
+            **self._halved(dict(items[half:]), failures),
+        }
+
+
+def _failed() -> DecoderUnavailable:
+    return DecoderUnavailable("the detector failed; its log says why")
 
 
 def _settle(done: asyncio.Future[Detection], answer: Detection | GlimpseError) -> None:

@@ -28,6 +28,7 @@ from cloud.events.config import read_events
 from cloud.events.out import check_files
 from cloud.folder import data_files
 from cloud.health import check_health
+from cloud.models.prior_files import own_prior
 from cloud.settings import CloudSettings
 from cloud.store.sqlite import SqliteFrameStore
 from cloud.weights import load_weights
@@ -91,10 +92,12 @@ def _human(settings: CloudSettings) -> Iterator[Finding]:
         manifest = Manifest.parse((folder / "manifest.json").read_bytes())
         for name in manifest.files:
             manifest.verify(name, (folder / name).read_bytes())
+        prior = own_prior(folder, manifest)
     except (GlimpseError, OSError) as error:
         yield fail("pictures", f"{folder}: {error}", "install the human decoder's weights again")
         return
-    yield ok("pictures", f"{folder}: {len(manifest.files)} files, each as it should be")
+    count = len(manifest.files) + (0 if prior is None else len(manifest.beside))
+    yield ok("pictures", f"{folder}: {count} files, each as it should be")
 
 
 def _gpu(settings: CloudSettings) -> Finding:

@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 from cloud.access.identity import Identities
 from cloud.intake import Intake
 from cloud.metrics import Metrics
+from cloud.pictures.stills import Stills
 from cloud.status import errors_as_status
 from cloud.telemetry import Told
 from cloud.wire import from_request, to_response
@@ -40,6 +41,7 @@ from common.events import (
     Connected,
     Disconnected,
     Draining,
+    KeepStill,
     LookedUp,
     Lookup,
     Outcome,
@@ -47,6 +49,7 @@ from common.events import (
     Record,
     Results,
     Send,
+    StillKept,
     Store,
     Superseded,
     Tick,
@@ -88,11 +91,14 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         metrics: Metrics,
         policy: CloudPolicy,
         limits: Limits,
+        stills: Stills,
     ) -> None:
         self.intake, self.metrics, self.policy, self.limits = intake, metrics, policy, limits
+        self.stills = stills
         self.told = Told(metrics)
         self.speaking: dict[str, _Stream] = {}
         self.streams: set[_Stream] = set()
+        self.under_way: dict[str, set[asyncio.Task[None]]] = {}  # by camera, those ever here
         self.draining = False
         self._identities = identities
         self._allowances: dict[str, Allowance] = {}  # one a camera that was ever here
@@ -135,7 +141,9 @@ class _Stream:
         self._service, self._context, self.identity = service, context, identity
         self._name = secrets.token_hex(4)
         self._events: asyncio.Queue[CloudEvent] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()  # stores and detections under way
+        # Stores and detections under way, of its earlier streams too: one that comes back again and
+        # again, as the detector is behind, must not pile up more each time.
+        self._tasks = service.under_way.setdefault(identity, set())
         self._asked: dict[int, asyncio.Future[bytes]] = {}
         self._tickets = itertools.count(1)
         self._is_over = False
@@ -232,9 +240,9 @@ class _Stream:
                 await self._context.write(to_response(message))
             case Store(layers):
                 tasks = self._service.intake.take(layers, self.give)
-                self._tasks.update(tasks)
-                for task in tasks:
-                    task.add_done_callback(self._tasks.discard)
+                self._follow(*tasks)
+            case KeepStill(frame, data):
+                self._follow(asyncio.create_task(self._keep_still(frame, data)))
             case Lookup(frames):
                 self.give(LookedUp(await self._service.intake.held(frames)))
             case Admit(camera, boot):
@@ -247,6 +255,14 @@ class _Stream:
                 self._arm(at)
             case Close(code, reason):
                 self._ended = f"{code.name.lower().replace('_', ' ')}: {reason}".rstrip(": ")
+
+    def _follow(self, *tasks: asyncio.Task[None]) -> None:
+        self._tasks.update(tasks)
+        for task in tasks:
+            task.add_done_callback(self._tasks.discard)
+
+    async def _keep_still(self, frame: FrameId, data: bytes) -> None:
+        self.give(StillKept(frame.seq, await self._service.stills.take(frame, data)))
 
     def _conclude(self, ticket: int, result: bytes | AuxiliaryError) -> None:
         waiting = self._asked.get(ticket)

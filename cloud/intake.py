@@ -7,6 +7,7 @@ stored, so that nobody sees boxes of a frame that the store does not have.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _CATCH_UP = 16  # layers that are looked at together after a restart; live ones 
 _AGAIN_S = 5.0  # until layers that could not be looked at, or not kept, are tried again
 _AGAIN_MOST_S = 600.0  # doubles so far
 _CATCH_UP_FAILURES = 64  # then it is the detector or the store, not the layers
+_REMEMBERED = 4096  # layers that failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Intake:
         self._bus, self._metrics, self._model = bus, metrics, model
         self._work: set[asyncio.Task[None]] = set()
         self._in_hand: set[FrameId] = set()
+        self._failed: set[FrameId] = set()  # when they were looked at again
         self._behind = asyncio.Event()  # stored layers have no boxes, and nobody is at them
 
     async def held(self, frames: Collection[FrameId]) -> frozenset[FrameId]:
@@ -112,17 +115,35 @@ class Intake:
             await asyncio.sleep(pause)
 
     async def catch_up(self) -> None:
-        """Detects what is stored and has not been looked at. Each layer is tried once."""
+        """Detects what is stored and has not been looked at, each layer once.
+
+        Those that failed before come last and in any order, or a few hopeless ones would stand
+        before all others for ever.
+        """
+        before = frozenset(self._failed)
+        await self._catch_up(lambda frame: frame not in before)
+        await self._catch_up(lambda frame: frame in before)
+        if len(self._failed) > _REMEMBERED:
+            self._failed.clear()
+
+    async def _catch_up(self, wanted: Callable[[FrameId], bool]) -> None:
         failed: set[FrameId] = set()
         while len(failed) < _CATCH_UP_FAILURES:
-            most = _CATCH_UP + len(failed) + len(self._in_hand)
+            most = _CATCH_UP + len(self._failed) + len(self._in_hand)
             oldest = await asyncio.to_thread(self._store.undetected, most)
             passed_over = failed | self._in_hand
-            waiting = [layer for layer in oldest if layer.frame not in passed_over][:_CATCH_UP]
+            waiting = [
+                layer for layer in oldest if wanted(layer.frame) and layer.frame not in passed_over
+            ]
             if not waiting:
                 return
-            kept = await asyncio.gather(*map(self._look_again, waiting))
-            failed |= {layer.frame for layer, ok in zip(waiting, kept, strict=True) if not ok}
+            if waiting[0].frame in self._failed:
+                random.shuffle(waiting)
+            chosen = waiting[:_CATCH_UP]
+            kept = await asyncio.gather(*map(self._look_again, chosen))
+            missed = {layer.frame for layer, ok in zip(chosen, kept, strict=True) if not ok}
+            failed |= missed
+            self._failed = self._failed - {layer.frame for layer in chosen} | missed
         log.warning("layers stay without boxes for now", failed=len(failed))
 
     async def finish(self, patience_s: float) -> None:
@@ -163,6 +184,8 @@ class Intake:
                 return
             tell(_detected(layer, look))
             if outcome is Outcome.DUPLICATE:
+                # If it has no boxes yet, a catch-up may just have passed it over, as in hand.
+                self._behind.set()
                 return
             if look.detection is not None:
                 delay = max(0.0, time.time() - layer.captured_at)
@@ -170,6 +193,9 @@ class Intake:
                 self._metrics.camera_delay.labels(layer.frame.camera).observe(delay)
                 self._bus.publish(_sighting(layer, look.detection))
             await self._keep(layer, look)
+        except BaseException:  # whatever it was: this layer must not be forgotten
+            self._behind.set()
+            raise
         finally:
             self._in_hand.discard(layer.frame)
 

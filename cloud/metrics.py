@@ -111,6 +111,25 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.stills = Counter(
+            "glimpse_stills",
+            "Reference pictures that cameras sent of themselves, by what became of them: stored, "
+            "refused.",
+            ["camera", "outcome"],
+            registry=registry,
+        )
+        self.still_bytes = Counter(
+            "glimpse_still_bytes",
+            "Bytes of reference pictures that were stored.",
+            ["camera"],
+            registry=registry,
+        )
+        self.references = Counter(
+            "glimpse_decode_reference",
+            "Pictures asked for, by whether a reference picture went into them.",
+            ["used"],
+            registry=registry,
+        )
         self.edge_frames = Counter(
             "glimpse_edge_frames",
             "Frames of a camera by its own account: captured, and what became of them: skipped, "
@@ -136,9 +155,21 @@ class Metrics:
             ["camera"],
             registry=registry,
         )
+        self.edge_spool_bytes = Gauge(
+            "glimpse_edge_spool_bytes",
+            "Bytes of these layers.",
+            ["camera"],
+            registry=registry,
+        )
+        self.edge_spool_max_bytes = Gauge(
+            "glimpse_edge_spool_max_bytes",
+            "How many bytes the spool may hold, then its oldest layers expire; 0: it did not say.",
+            ["camera"],
+            registry=registry,
+        )
         self.edge_spool_oldest = Gauge(
             "glimpse_edge_spool_oldest_seconds",
-            "Age of the oldest of these.",
+            "Age of the oldest of these layers.",
             ["camera"],
             registry=registry,
         )

@@ -50,6 +50,7 @@ from cloud.pictures.keeper import AuxiliaryKeeper
 from cloud.pictures.load import load_human
 from cloud.pictures.reconstruct import Policy, Reconstructor
 from cloud.pictures.service import ReconstructionService
+from cloud.pictures.stills import Stills
 from cloud.pictures.values import Decoder
 from cloud.pictures.worker import DecoderProcess
 from cloud.settings import CloudSettings
@@ -204,10 +205,14 @@ async def running(
         policy = CloudPolicy(
             window=settings.credits,
             max_layer_bytes=settings.max_layer_bytes,
+            max_still_bytes=settings.max_still_bytes if settings.stills else 0,
             max_age=settings.max_stream_age_s or None,
         )
         limits = Limits(settings.max_cameras, settings.max_fps or None)
-        ingest = IngestService(intake, identities, metrics, policy, limits)
+        stills = Stills(
+            store, alone, metrics, most=settings.stills, age_s=settings.reference_hours * 3600
+        )
+        ingest = IngestService(intake, identities, metrics, policy, limits, stills)
         checks = HealthService(layers.model_id)
         longest = ("grpc.max_receive_message_length", settings.max_message_bytes)
         server = grpc.aio.server(options=(*_OPTIONS, longest))
@@ -219,7 +224,7 @@ async def running(
             ArchiveService(store, alone, identities, metrics, audit), server
         )
         fetcher = AuxiliaryFetcher(ingest.speaking)
-        pictures = _pictures(settings, store, layers.codec, fetcher, metrics, load_decoder)
+        pictures = _pictures(settings, store, layers.codec, fetcher, metrics, stills, load_decoder)
         reconstruction_pb2_grpc.add_ReconstructionServiceServicer_to_server(
             ReconstructionService(
                 pictures, identities, metrics, audit, quality=settings.auxiliary_quality
@@ -287,6 +292,7 @@ def _pictures(
     codec: MachineCodec,
     fetcher: AuxiliaryFetcher,
     metrics: Metrics,
+    stills: Stills,
     load: Callable[[], Decoder] | None,
 ) -> Reconstructor:
     """Nothing of the decoder is in memory until somebody asks for a picture."""
@@ -318,6 +324,7 @@ def _pictures(
         cache,
         metrics,
         human=human,
+        stills=stills,
         policy=policy,
     )
 

@@ -149,6 +149,22 @@ class CloudSettings(BaseSettings):
     auxiliary_quality: int = Field(
         128, ge=0, le=255, description="Of auxiliary layers that cameras are asked for."
     )
+    stills: int = Field(
+        168,
+        ge=0,
+        le=100_000,
+        description="Reference pictures (stills) that are kept of each camera, the newest, and no "
+        "longer than their frames; 0: none is taken.",
+    )
+    max_still_bytes: int = Field(
+        256 << 10, ge=1 << 10, le=1 << 20, description="A longer still is refused."
+    )
+    reference_hours: float = Field(
+        24.0,
+        gt=0,
+        le=24 * 366,
+        description="A still that is older than a frame by more is not used for its picture.",
+    )
     auxiliary_patience_s: float = Field(
         3.0,
         ge=0,

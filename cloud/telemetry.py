@@ -29,6 +29,8 @@ class Told:
         metrics.edge_wire_bytes.labels(camera).inc(telemetry.wire_bytes - before.wire_bytes)
         metrics.edge_reconnects.labels(camera).inc(telemetry.reconnects - before.reconnects)
         metrics.edge_spool_frames.labels(camera).set(telemetry.spool_frames)
+        metrics.edge_spool_bytes.labels(camera).set(telemetry.spool_bytes)
+        metrics.edge_spool_max_bytes.labels(camera).set(telemetry.spool_max_bytes)
         metrics.edge_spool_oldest.labels(camera).set(telemetry.spool_oldest_s)
         metrics.edge_quality.labels(camera).set(min(telemetry.quality, 255) / 255)
         metrics.edge_budget.labels(camera).set(telemetry.budget)

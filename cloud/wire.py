@@ -18,6 +18,8 @@ from common.events import (
     Layers,
     RateTarget,
     Results,
+    StillPiece,
+    StillResult,
     Telemetry,
     ToEdge,
     ToServer,
@@ -57,6 +59,9 @@ def from_request(request: ingest_pb2.StreamRequest, shorthand: Shorthand) -> ToS
         case "auxiliary_reply":
             r = request.auxiliary_reply
             return AuxiliaryReply(r.request, _outcome(r.outcome), r.reason, r.size, r.data)
+        case "still_piece":
+            p = request.still_piece
+            return StillPiece(p.seq, p.size, p.first, p.data)
         case "telemetry":
             told = request.telemetry
             return Telemetry(**{field.name: getattr(told, field.name) for field in _TELEMETRY})
@@ -91,6 +96,7 @@ def to_response(message: ToEdge) -> ingest_pb2.StreamResponse:
                 max_layer_bytes=message.max_layer_bytes,
                 labels=message.labels,
                 short_layers=message.short_layers,
+                max_still_bytes=message.max_still_bytes,
             )
             return ingest_pb2.StreamResponse(welcome=welcome)
         case Results():
@@ -113,6 +119,13 @@ def to_response(message: ToEdge) -> ingest_pb2.StreamResponse:
                 urgent=message.urgent,
             )
             return ingest_pb2.StreamResponse(auxiliary_request=wanted)
+        case StillResult():
+            still = ingest_pb2.StillResult(
+                seq=message.seq,
+                outcome=ingest_pb2.Outcome.ValueType(message.outcome),
+                reason=message.reason[:512],
+            )
+            return ingest_pb2.StreamResponse(still_result=still)
         case Goodbye():
             goodbye = ingest_pb2.Goodbye(
                 code=ingest_pb2.GoodbyeCode.ValueType(message.code),

@@ -94,6 +94,7 @@ class Welcome:
     max_layer_bytes  a longer layer would be refused
     labels           names for FrameResult.packed; none: it will not be used
     short_layers     the server reads layers said in shorthand (common/shorthand.py)
+    max_still_bytes  a longer still would be refused; 0: all are
     """
 
     session: str
@@ -102,6 +103,7 @@ class Welcome:
     max_layer_bytes: int
     labels: tuple[str, ...] = ()
     short_layers: bool = False
+    max_still_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,25 @@ class AuxiliaryReply:
 
 
 @dataclass(frozen=True, slots=True)
+class StillPiece:
+    """A piece of a still of a frame of the stream's boot, in order; `first` bytes came before."""
+
+    seq: int
+    size: int
+    first: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StillResult:
+    """What became of a still."""
+
+    seq: int
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Telemetry:
     """How an edge is. Counts since its process started.
 
@@ -195,6 +216,8 @@ class Telemetry:
     wire_bytes           both ways; 0: unknown
     reconnects           connections after the first
     budget               bytes per second on the wire; 0: no limit
+    spool_bytes          of the layers that wait
+    spool_max_bytes      its bound; 0: unknown
     """
 
     captured: int = 0
@@ -209,6 +232,8 @@ class Telemetry:
     wire_bytes: int = 0
     reconnects: int = 0
     budget: int = 0
+    spool_bytes: int = 0
+    spool_max_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +245,8 @@ class Goodbye:
     retry_after: float = 0.0
 
 
-ToServer = Hello | Layers | AuxiliaryReply | Telemetry | Goodbye
-ToEdge = Welcome | Results | RateTarget | AuxiliaryRequest | Goodbye
+ToServer = Hello | Layers | AuxiliaryReply | StillPiece | Telemetry | Goodbye
+ToEdge = Welcome | Results | RateTarget | AuxiliaryRequest | StillResult | Goodbye
 MessageT = TypeVar("MessageT", ToServer, ToEdge)
 
 # ---------------------------------------------------------------- events, both sides
@@ -307,6 +332,21 @@ class ReplyReleased:
 
 
 @dataclass(frozen=True, slots=True)
+class StillMade:
+    """A frame that was coded, as a picture; to be sent when nothing else wants to be."""
+
+    seq: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StillReleased:
+    """The rim's rate control lets the next piece of the still go, of so many bytes at the most."""
+
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """The rim looked how the edge is. Of no use to anybody later: without a stream it is gone."""
 
@@ -374,6 +414,14 @@ class Wanted:
     quality: int
     patience: float
     urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StillKept:
+    """The answer to KeepStill; reason: why it was not, '' if it is on disk."""
+
+    seq: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,9 +519,9 @@ class FindAuxiliary:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Something for the application: a word on a frame (with its full name), or a rate target."""
+    """For the application: a word on a frame (by its full name) or on a still, a rate target."""
 
-    item: Verdict | RateTarget
+    item: Verdict | StillResult | RateTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,6 +569,14 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepStill:
+    """Judge this still and keep it with its frame, durably; answer with StillKept."""
+
+    frame: FrameId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """How the edge of this session is."""
 
@@ -545,6 +601,8 @@ EdgeEvent = (
     | Released
     | AuxiliaryFound
     | ReplyReleased
+    | StillMade
+    | StillReleased
     | Measured
     | SourceEnded
     | Tick
@@ -570,9 +628,12 @@ CloudEvent = (
     | StoreFailed
     | Detected
     | Wanted
+    | StillKept
     | TargetChosen
     | Superseded
     | Draining
     | Tick
 )
-CloudAction = Send[ToEdge] | Admit | Lookup | Store | Conclude | Record | ArmTimer | Close
+CloudAction = (
+    Send[ToEdge] | Admit | Lookup | Store | Conclude | KeepStill | Record | ArmTimer | Close
+)

@@ -1,7 +1,7 @@
 """The manifest of a model: its files by hash, its shape, its labels, its 16-bit id.
 
-The id travels in every layer's header. It covers what decides how a layer is read: the files'
-hashes and `codec`. A new label spelling or training note leaves it as it was.
+The id travels in every layer's header. It covers what decides how a layer is read: the hashes of
+`files`, and `codec`. A new label spelling, training note or file beside them leaves it as it was.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ MAX_MANIFEST_BYTES = 1 << 20
 MAX_FACTOR = 64
 
 _FIELDS = ("name", "model_id", "files", "codec", "labels", "profiles", "trained")
+_BESIDE = "beside"  # may be left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Manifest:
     labels    class names in the detector's order
     profiles  task profile names; the index is the number in the header
     trained   free text about the training: data, steps, date
+    beside    path in the folder, with slashes -> FileEntry, of files that no layer is read with
     """
 
     name: str
@@ -46,6 +48,7 @@ class Manifest:
     labels: tuple[str, ...]
     profiles: tuple[str, ...]
     trained: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, FileEntry] = field(default_factory=dict)
 
     @property
     def model_id(self) -> int:
@@ -69,13 +72,18 @@ class Manifest:
         labels: tuple[str, ...],
         profiles: tuple[str, ...],
         trained: Mapping[str, str] | None = None,
+        beside: Mapping[str, bytes] | None = None,
     ) -> Manifest:
         """Return the manifest of these file contents. Raises ModelMismatch for a bad name."""
-        entries = {
-            key: FileEntry(hashlib.sha256(data).hexdigest(), len(data))
-            for key, data in sorted(files.items())
-        }
-        made = cls(name, entries, dict(codec), tuple(labels), tuple(profiles), trained or {})
+        made = cls(
+            name,
+            _entries(files),
+            dict(codec),
+            tuple(labels),
+            tuple(profiles),
+            trained or {},
+            _entries(beside or {}),
+        )
         return cls.parse(made.to_json())  # one set of rules for what is written and what is read
 
     @classmethod
@@ -88,11 +96,15 @@ class Manifest:
         raw = _load(data)
         made = cls(
             name=_text("name", raw["name"]),
-            files={key: _entry(key, value) for key, value in _mapping("files", raw["files"])},
+            files={k: _entry("files", [k], value) for k, value in _mapping("files", raw["files"])},
             codec={key: _integer(f"codec.{key}", v) for key, v in _mapping("codec", raw["codec"])},
             labels=_texts("labels", raw["labels"]),
             profiles=_texts("profiles", raw["profiles"]),
             trained={k: _text(f"trained.{k}", v) for k, v in _mapping("trained", raw["trained"])},
+            beside={
+                key: _entry(_BESIDE, key.split("/"), value)
+                for key, value in _mapping(_BESIDE, raw.get(_BESIDE, {}))
+            },
         )
         if not all(1 <= factor <= MAX_FACTOR for factor in made.factors):
             raise ModelMismatch(f"manifest: codec.pool_...: outside 1..{MAX_FACTOR}")
@@ -102,7 +114,7 @@ class Manifest:
 
     def verify(self, name: str, data: bytes) -> None:
         """Raise ModelMismatch, naming the file, unless `data` is that file's content."""
-        entry = self.files.get(name)
+        entry = self.files.get(name) or self.beside.get(name)
         if entry is None:
             raise ModelMismatch(f"{name} is not a file of model {self.name}")
         if len(data) != entry.bytes:
@@ -112,7 +124,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Return the manifest as indented JSON with sorted keys and a final newline."""
-        raw = {
+        raw: dict[str, object] = {
             "name": self.name,
             "model_id": f"{self.model_id:04x}",
             "files": _files_json(self.files),
@@ -121,7 +133,16 @@ class Manifest:
             "profiles": list(self.profiles),
             "trained": dict(self.trained),
         }
+        if self.beside:
+            raw[_BESIDE] = _files_json(self.beside)
         return json.dumps(raw, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
+    return {
+        key: FileEntry(hashlib.sha256(data).hexdigest(), len(data))
+        for key, data in sorted(files.items())
+    }
 
 
 def _files_json(files: Mapping[str, FileEntry]) -> dict[str, dict[str, str | int]]:
@@ -145,19 +166,20 @@ def _load(data: bytes) -> dict[str, Any]:
         if key not in raw:
             raise ModelMismatch(f"manifest: {key} is missing")
     for key in raw:
-        if key not in _FIELDS:
+        if key not in (*_FIELDS, _BESIDE):
             raise ModelMismatch(f"manifest: {key[:40]!r} is not known")
     return raw
 
 
-def _entry(name: str, value: object) -> FileEntry:
-    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
-        raise ModelMismatch(f"manifest: files: {name[:80]!r} is not a plain file name")
-    fields = dict(_mapping(f"files.{name}", value))
-    digest = _text(f"files.{name}.sha256", fields.get("sha256"))
-    size = _integer(f"files.{name}.bytes", fields.get("bytes"))
+def _entry(of: str, parts: list[str], value: object) -> FileEntry:
+    name = "/".join(parts)
+    if any(part in ("", ".", "..") or set(part) & set("/\\\0") for part in parts):
+        raise ModelMismatch(f"manifest: {of}: {name[:80]!r} is not a plain file name")
+    fields = dict(_mapping(f"{of}.{name}", value))
+    digest = _text(f"{of}.{name}.sha256", fields.get("sha256"))
+    size = _integer(f"{of}.{name}.bytes", fields.get("bytes"))
     if len(digest) != 64 or set(digest) - set("0123456789abcdef") or size < 0 or len(fields) != 2:
-        raise ModelMismatch(f"manifest: files.{name} is not a hash and a size")
+        raise ModelMismatch(f"manifest: {of}.{name} is not a hash and a size")
     return FileEntry(digest, size)
 
 

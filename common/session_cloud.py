@@ -41,6 +41,9 @@ from common.events import (
     Record,
     Results,
     Send,
+    StillKept,
+    StillPiece,
+    StillResult,
     Store,
     Stored,
     StoreFailed,
@@ -56,6 +59,7 @@ from common.events import (
 from common.packed import pack
 from common.ranges import compress, expand
 from common.session_auxiliary import Wants
+from common.session_still import Arrivals
 from common.types import Box, FrameId, Layer, Presence
 from common.window import CreditWindow
 
@@ -70,8 +74,9 @@ class CloudPolicy:
 
     window           layers that one camera may have unsettled, 1 or more
     max_layer_bytes  a longer layer is refused, 1..1048576
+    max_still_bytes  a longer still is refused, 0 (no still is taken)..1048576
     hello_timeout    from Connected to Hello
-    part_timeout     for stores and detections under way when the session parts
+    part_timeout     for stores, detections and a still under way when the session parts
     mismatch_retry   an edge with another model comes back no sooner
     replaced_retry   a superseded edge comes back no sooner: two edges of one name fight slowly
     store_retry      an edge comes back no sooner to a store that failed
@@ -83,6 +88,7 @@ class CloudPolicy:
 
     window: int = 64
     max_layer_bytes: int = 1 << 20
+    max_still_bytes: int = 1 << 18
     hello_timeout: float = 10.0
     part_timeout: float = 5.0
     mismatch_retry: float = 60.0
@@ -146,6 +152,7 @@ class CloudSession:
         self._held: list[FrameResult] = []
         self._answers = False  # AuxiliaryRequest
         self._wants = Wants(self._policy.requests, self._policy.max_layer_bytes)
+        self._stills = Arrivals(self._policy.max_still_bytes)
         self._target: RateTarget | None = None
         self._farewell = Goodbye(GoodbyeCode.DONE)
         self._deadline: float | None = None  # of the hello, an ack held back, or the parting
@@ -193,6 +200,8 @@ class CloudSession:
                 self._tick()
             case Wanted():
                 self._wanted(event)
+            case StillKept():
+                self._still_kept(event)
             case TargetChosen(target):
                 self._target = target
                 self._send_target()
@@ -239,9 +248,11 @@ class CloudSession:
                     self._layers(message)
                 case AuxiliaryReply() if self.state in (CloudState.LIVE, CloudState.PARTING):
                     self._replied(message)
+                case StillPiece() if self.state is CloudState.LIVE:
+                    self._still_piece(message)
                 case Telemetry() if self.state in (CloudState.LIVE, CloudState.PARTING):
                     self._out.append(Record(message))
-                case Layers() if self.state is CloudState.PARTING:
+                case Layers() | StillPiece() if self.state is CloudState.PARTING:
                     pass  # was under way when we began to part; never acked, so it comes again
                 case _:
                     name = type(message).__name__
@@ -291,7 +302,13 @@ class CloudSession:
         self._grant()
         labels = self._labels if self._packs else ()
         granted = self._window.granted
-        self._send(Welcome(self._session, settled, granted, limit, labels, short_layers=True))
+        self._send(
+            Welcome(
+                *(self._session, settled, granted, limit, labels),
+                short_layers=True,
+                max_still_bytes=self._policy.max_still_bytes,
+            )
+        )
         self._send_target()
 
     def _send_target(self) -> None:
@@ -434,6 +451,21 @@ class CloudSession:
         if conclude is not None:
             self._out.append(conclude)
 
+    # -- stills
+
+    def _still_piece(self, piece: StillPiece) -> None:
+        answer = self._stills.piece(piece, self.camera, self.boot)
+        if isinstance(answer, StillResult):
+            self._send(answer)
+        elif answer is not None:
+            self._out.append(answer)
+
+    def _still_kept(self, event: StillKept) -> None:
+        self._stills.kept()
+        outcome = Outcome.REFUSED if event.reason else Outcome.STORED
+        self._send(StillResult(event.seq, outcome, event.reason))
+        self._maybe_leave()
+
     # -- the end
 
     def _goodbye(self, message: Goodbye) -> None:
@@ -456,7 +488,8 @@ class CloudSession:
         self._maybe_leave()
 
     def _maybe_leave(self) -> None:
-        if self.state is CloudState.PARTING and not self._storing and not self._detecting:
+        under_way = self._storing or self._detecting or self._stills.keeping
+        if self.state is CloudState.PARTING and not under_way:
             self._end(self._farewell)
 
     def _tick(self) -> None:

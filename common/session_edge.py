@@ -41,6 +41,9 @@ from common.events import (
     SourceEnded,
     Spool,
     Started,
+    StillMade,
+    StillReleased,
+    StillResult,
     Tick,
     ToEdge,
     ToServer,
@@ -51,6 +54,7 @@ from common.events import (
 from common.packed import unpack
 from common.ranges import compress, expand
 from common.session_auxiliary import PIECE_BYTES, Replies
+from common.session_still import Stills
 from common.types import Box, FrameId, Layer, Presence
 from common.window import CreditWindow
 
@@ -129,6 +133,8 @@ class EdgeSession:
         self._window = CreditWindow()
         self._max_layer_bytes = 0
         self._replies = Replies()
+        self._stills = Stills()
+        self._max_still_bytes = 0
         self._labels: tuple[str, ...] = ()  # that the server packs boxes with
         self._ready: deque[Layer] = deque()  # to be sent next
         self._behind = True  # the spool holds layers that are neither under way nor ready
@@ -158,6 +164,14 @@ class EdgeSession:
     def reply(self, now: float) -> tuple[int, bool] | None:
         """Bytes of auxiliary layers that wait to go, and whether they go before machine layers."""
         return self._replies.waiting(now) if self.state is EdgeState.LIVE else None
+
+    def still(self) -> int:
+        """Bytes of a still that wait to go, behind all else; 0: none, or its frame goes first."""
+        seq, left = self._stills.waiting()
+        if not left or self.state is not EdgeState.LIVE or self._behind or self._fetch is not None:
+            return 0
+        unsettled = (*self._window, *(layer.frame for layer in self._ready))
+        return 0 if FrameId(self.camera, self.boot, seq) in unsettled else left
 
     def on(self, event: EdgeEvent, now: float) -> tuple[EdgeAction, ...]:
         """Take one event, return what to do about it, in order.
@@ -190,12 +204,18 @@ class EdgeSession:
                 self._reply_all()
             case ReplyReleased(most):
                 self._reply(most)
+            case StillMade(seq, data):
+                self._stills.made(seq, data)
+            case StillReleased(most):
+                self._still(most)
             case Measured(telemetry):
                 if self.state is EdgeState.LIVE:
                     self._send(telemetry)
             case SourceEnded():
                 self._ending = True
                 self._pump()
+        while not self._paced and self._still(PIECE_BYTES):
+            pass
         if self._deadline != self._armed:
             self._armed = self._deadline
             self._out.append(ArmTimer(self._deadline))
@@ -228,6 +248,7 @@ class EdgeSession:
         settled = set(expand(message.settled, self.camera, self.boot, FETCH_LIMIT))
         self._window = CreditWindow(message.credits)
         self._max_layer_bytes = message.max_layer_bytes
+        self._max_still_bytes = message.max_still_bytes
         self._labels = message.labels
         self.state = EdgeState.LIVE
         self._deadline = None
@@ -258,6 +279,7 @@ class EdgeSession:
         self._window = CreditWindow()
         self._ready.clear()
         self._replies.forget()
+        self._stills.forget()
         self._fetch = None
         self._behind = True
         self._deadline = None
@@ -376,6 +398,23 @@ class EdgeSession:
             self._send(piece)
         return piece is not None
 
+    # -- stills
+
+    def _still(self, most: int) -> bool:
+        piece = self._stills.piece(most) if self.still() else None
+        if piece is None:
+            return False
+        if piece.size > self._max_still_bytes:
+            why = f"{piece.size} bytes, the server takes {self._max_still_bytes}"
+            self._still_result(StillResult(piece.seq, Outcome.REFUSED, why))
+        else:
+            self._send(piece)
+        return True
+
+    def _still_result(self, message: StillResult) -> None:
+        if self._stills.settled(message.seq):
+            self._out.append(Deliver(message))
+
     # -- the server's messages
 
     def _received(self, message: ToEdge) -> None:
@@ -394,6 +433,8 @@ class EdgeSession:
                     self._out.append(Deliver(message))
                 case AuxiliaryRequest() if welcomed:
                     self._asked(message)
+                case StillResult() if welcomed:
+                    self._still_result(message)
                 case _:
                     name = type(message).__name__
                     raise RemoteProtocolError(f"{name} has no place in {self.state.name}")

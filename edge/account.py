@@ -2,7 +2,7 @@
 
 A row says how many frames of one boot stand under one heading. Two kinds of rows:
 
-    spooled, settled, expired (spool_full)      facts of the file: changed with the layers, in the
+    spooled, settled, expired                   facts of the file: changed with the layers, in the
                                                 same transaction, so they hold whatever is killed
     captured, skipped, thinned, bad, refused,   what the process says of itself: as it was at its
     lost, unspooled, ended                      last change to the file

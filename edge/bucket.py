@@ -8,7 +8,8 @@ the messages still under way may cost. So a wrong expectation is a passing error
 decided (handshakes, repeated segments, keepalives) is paid for afterwards.
 
 In any 60 s at most `burst + 60 * refill` bytes are spent. Refill is therefore a little below the
-budget where bursts are large against it.
+budget where bursts are large against it. On the wire it is the same: while a link holds bytes back,
+so much less is saved up, for both leave at once when it comes back.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class WireBucket:
         self.spent = 0.0  # since the beginning, as far as known
         self._budget = budget
         self._burst_s = max(_BURST_S, gather)
+        self._carried: float | None = None  # by the wire, as far as measured
         self._largest = 0.0  # message of late
         self._level = self.burst if budget else 0.0
         self._now = now
@@ -94,8 +96,15 @@ class WireBucket:
         spent = min(max(self.spent, total), total + under_way)
         self._level -= spent - self.spent
         self.spent = spent
+        self._carried = total
+
+    @property
+    def _waiting(self) -> float:
+        """Bytes that were spent and that the wire has not carried yet; 0 where nobody counts."""
+        return 0.0 if self._carried is None else max(self.spent - self._carried, 0.0)
 
     def _advance(self, now: float) -> None:
         elapsed, self._now = max(now - self._now, 0.0), max(now, self._now)
         if self._budget is not None:
-            self._level = min(self._level + elapsed * self.refill, self.burst)
+            most = max(self.burst - self._waiting, self._level)  # the two may leave at once
+            self._level = min(self._level + elapsed * self.refill, most, self.burst)

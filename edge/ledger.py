@@ -24,7 +24,12 @@ from edge.counter import WireBytes
 from edge.spool import Expired, ExpiryReason, Found
 
 _PENDING = 4096  # frames whose moment of capture is remembered until their boxes come
-_IN_FILE = {ExpiryReason.SPOOL_FULL.value, ExpiryReason.SPOOL_SET_ASIDE.value}  # counted there
+_IN_FILE = {  # counted there
+    ExpiryReason.SPOOL_FULL.value,
+    ExpiryReason.TOO_OLD.value,
+    ExpiryReason.SPOOL_SET_ASIDE.value,
+    ExpiryReason.SPOOL_REMOVED.value,
+}
 _RECENT = 20_000  # times from which percentiles are taken: the latest of a long run
 
 
@@ -108,8 +113,9 @@ class Ledger:
 
     def on_found(self, found: Found) -> None:
         """What came and went with the spool's file."""
-        if found.lost:
-            self.expired[ExpiryReason.SPOOL_SET_ASIDE.value] += found.lost
+        self.expired[ExpiryReason.SPOOL_SET_ASIDE.value] += found.set_aside
+        self.expired[ExpiryReason.SPOOL_REMOVED.value] += found.removed
+        self.expired += Counter()  # those above 0 stay
         self._earlier += max(found.earlier, 0)
         self.earlier_lost += max(-found.earlier, 0)
 

@@ -86,6 +86,11 @@ class Link:
             return Unreachable(f"{self.server} does not speak TLS")
         if "not in peer certificate" in details or "Hostname Verification" in details:
             return Unauthenticated(f"the certificate of {self.server} is for another host")
+        if "certificate has expired" in details or "certificate is not yet valid" in details:
+            fault = "has expired" if "has expired" in details else "is not valid yet"
+            return Unreachable(
+                f"the certificate of {self.server} {fault}, or the clock of this machine is wrong"
+            )
         if "certificate" in details.lower():
             trusted = "the authority given" if self.authority else "an authority known here"
             reason = details.rpartition("OPENSSL_internal:")[2].removesuffix(": OK")

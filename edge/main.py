@@ -193,6 +193,9 @@ def run(
         Literal["off", "with_frame", "later"] | None,
         typer.Option(help="What is kept for pictures that people may ask for; default off."),
     ] = None,
+    reference_s: Annotated[
+        float | None, typer.Option(help="Seconds between reference pictures; default 0: none.")
+    ] = None,
     summary_file: Annotated[
         Path | None, typer.Option("--json", help="Write the summary into this file as JSON.")
     ] = None,
@@ -213,7 +216,7 @@ def run(
         "spool": spool, "seconds": seconds, "loop": loop, "insecure": insecure, "boxes": boxes,
         "weights": weights, "budget": budget, "latency_target_s": latency_target,
         "coalesce_s": coalesce, "gather_s": gather, "quality_floor": quality_floor,
-        "profile": profile, "auxiliary": auxiliary,
+        "profile": profile, "auxiliary": auxiliary, "reference_s": reference_s,
     }  # fmt: skip
     if not every:
         _run(_settings(config, **flags), summary_file)

@@ -240,13 +240,35 @@ class RateControl:
             return 0
         return max(int(min(room, left, _PIECE)), 1)
 
+    def spare(self, left: int, sizes: Sequence[int], now: float) -> int:
+        """How long a piece of a still may go now, in bytes; 0: none; may set `wake`.
+
+        left, sizes  as for `reply`. It goes behind all else: what the next frame costs is left too.
+        Call it after `reply`.
+        """
+        if not left or self._reply:
+            return 0
+        if now < self._reply_at:
+            self._wake_at(self._reply_at)
+            return 0
+        piece = min(left, _PIECE)
+        if self._bucket.budget is None:
+            return piece
+        set_aside = self._overhead.cost([*sizes, round(self._floor)]) + self._cost_beside(0)
+        piece = min(piece, max(int(self._bucket.burst - set_aside), 1))
+        missing = set_aside + piece - self._bucket.left(now)
+        if missing > 0:
+            if set_aside + piece <= self._bucket.burst:  # else a backlog goes first
+                self._wake_at(now + missing / self._bucket.refill + _CRUMB_S)
+            return 0
+        return piece
+
     def replied(self, size: int, now: float) -> None:
         """A piece of so many bytes went."""
         cost = self._cost_beside(size)
         self.told(size, now)
-        if self.is_limited:
-            share = _REPLY_SHARE if self._link.under_way else 1.0
-            self._reply_at = now + cost / (share * self._link.rate)
+        share = _REPLY_SHARE if self._link.under_way else 1.0
+        self._reply_at = now + cost / (share * self._link.rate)
 
     def told(self, size: int, now: float) -> None:
         """A message of another kind, of so many bytes, went."""

@@ -41,6 +41,7 @@ from edge.sources import camera_frames
 from edge.spool import MemorySpool, SpoolStatus
 from edge.spool_sqlite import SqliteSpool, spool_file
 from edge.steady import SteadySpool
+from edge.still import Schedule, Stills
 from edge.task import Task
 from edge.telemetry import telemetry
 from edge.uplink import Uplink
@@ -50,6 +51,7 @@ log = structlog.get_logger()
 _NO_ENCODER = "these weights have no auxiliary encoder"
 _MEASURE_EVERY_S = 0.25
 _STATUS_EVERY = 2  # measurements
+_AGES_EVERY = 240  # measurements: once a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class _Run:
             auxiliary=_answers(settings, keeper),
         )  # fmt: skip
 
+        self._stills = stills = _stills(settings, self._uplink)
         self._last: tuple[Pixels, Coded]  # that was coded; the next is, when it has been sent
 
         def encode(picture: Picture, plan: Plan) -> Coded:
@@ -140,6 +143,8 @@ class _Run:
             self._uplink.frame(seq, captured_at, data)
             if keeper is not None and self._last[1].header.profile == DETECT:
                 keeper.offer(FrameId(settings.camera, boot, seq), *self._last)
+            if stills is not None:
+                stills.offer(seq, *self._last)
 
         stopping = threading.Event()
         self._frames = camera_frames(settings, source, stopping)
@@ -170,6 +175,8 @@ class _Run:
 
     async def _drain(self, uplink: asyncio.Task[None]) -> None:
         """Gets acks for what is spooled, within bounds."""
+        if self._stills is not None:
+            await self._stills.close()
         self._uplink.end()
         await asyncio.wait([uplink], timeout=self._settings.drain_s)
         self._uplink.stop()
@@ -185,6 +192,8 @@ class _Run:
             total = None if wire is None else wire.sent + wire.received
             self._rate.measured(total, (spooled.frames, spooled.bytes), time.monotonic())
             self._tell(spooled)
+            if turn % _AGES_EVERY == 0:
+                self._uplink.expire()
             if turn % _STATUS_EVERY == 0:
                 rate = self._rate.bytes_per_second
                 line = status_line(self._ledger, self._seconds, wire, spooled.frames, rate)
@@ -205,7 +214,14 @@ class _Run:
             self._ledger.on_settled(boot, frames, refused=False)
         for reason, frames in self._spool.take_arrived().items():
             self._ledger.on_arrived(reason, frames)
-        self._ledger.on_found(self._spool.take_found())
+        found = self._spool.take_found()
+        self._ledger.on_found(found)
+        if found.removed or found.set_aside:
+            log.warning(
+                "the spool's file is another one", removed=found.removed,
+                set_aside=found.set_aside, earlier=found.earlier,
+            )  # fmt: skip
+            self._uplink.begin_chain()
 
     def _count(self) -> None:
         self._wire = self._counter.sample() or self._wire
@@ -253,10 +269,11 @@ def software() -> str:
 
 
 def _open_spool(settings: EdgeSettings) -> SteadySpool:
+    most, age = settings.max_spool_bytes, settings.max_spool_age_s
     if settings.spool is None:
-        return SteadySpool(MemorySpool(settings.camera, max_bytes=settings.max_spool_bytes))
+        return SteadySpool(MemorySpool(settings.camera, max_bytes=most, max_age=age))
     path = spool_file(settings.spool, settings.camera)
-    return SteadySpool(SqliteSpool(path, settings.camera, max_bytes=settings.max_spool_bytes))
+    return SteadySpool(SqliteSpool(path, settings.camera, max_bytes=most, max_age=age))
 
 
 def _open_keeper(settings: EdgeSettings, encoder: Encoder) -> Keeper | None:
@@ -271,6 +288,16 @@ def _open_keeper(settings: EdgeSettings, encoder: Encoder) -> Keeper | None:
     ring = Ring(folder, max_bytes=settings.ring_bytes, max_age=settings.ring_age_s)
     quality = round(settings.auxiliary_quality * 255)
     return Keeper(settings.auxiliary, ring, auxiliary, encoder.codec, quality=quality)
+
+
+def _stills(settings: EdgeSettings, uplink: Uplink) -> Stills | None:
+    """None: no reference pictures."""
+    if not settings.reference_s:
+        return None
+    return Stills(
+        Schedule(settings.reference_s), side=settings.side, quality=settings.reference_quality,
+        give=uplink.still,
+    )  # fmt: skip
 
 
 def _answers(settings: EdgeSettings, keeper: Keeper | None) -> Callable[[FrameId, int], Answer]:

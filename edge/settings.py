@@ -200,6 +200,13 @@ class EdgeSettings(BaseSettings):
     max_spool_bytes: int = Field(
         256 << 20, ge=4096, le=1 << 40, description="Bound of the spool; then the oldest expire."
     )
+    max_spool_age_s: float = Field(
+        2_592_000.0,
+        ge=1,
+        le=315_360_000,
+        description="Seconds for which a layer may wait in the spool; then it expires. The default "
+        "is 30 days.",
+    )
     telemetry_s: float = Field(
         60.0,
         ge=0,
@@ -214,6 +221,17 @@ class EdgeSettings(BaseSettings):
     )
     auxiliary_quality: float = Field(
         0.5, ge=0, le=1, description="Quality of layers made with_frame, 0 to 1."
+    )
+    reference_s: float = Field(
+        0.0,
+        ge=0,
+        le=31_536_000,
+        description="For a camera that stands still: seconds from one reference picture to the "
+        "next, such as 3600; what has not changed since is shown as it was seen in pictures of "
+        "later frames. Sent behind all else, again when the scene is another one. 0: none.",
+    )
+    reference_quality: int = Field(
+        60, ge=0, le=100, description="Quality of reference pictures (AVIF), 0 to 100."
     )
     ring_bytes: int = Field(
         256 << 20, ge=1 << 16, le=1 << 40, description="Bound of what is kept; the oldest go first."

@@ -3,8 +3,9 @@
 A layer is spooled before it is sent and leaves when the cloud has acked it, so a kill at any moment
 loses no layer that `append` returned for. Layers come out in the order they went in; those of an
 earlier boot (before a crash or a restart) therefore come first. The spool is bounded by the bytes
-of its layers: when it is full the oldest expire, because new boxes are worth more than old ones.
-What expires takes along the layers behind it that lean on it, up to the next intra layer.
+of its layers and by their age (edge/spool_age.py): the oldest expire, because new boxes are worth
+more than old ones. What expires takes along the layers behind it that lean on it, up to the next
+intra layer.
 
 One contract, two bodies: `MemorySpool` for tests and for cameras without a disk, and SqliteSpool in
 edge/spool_sqlite.py.
@@ -13,7 +14,9 @@ edge/spool_sqlite.py.
 from __future__ import annotations
 
 import enum
+import math
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -23,16 +26,19 @@ from common.bitstream import is_inter
 from common.errors import BadSettings, CorruptStream
 from common.types import FrameId, Layer
 from edge.account import Rows
+from edge.spool_age import Ages
 
 
 class ExpiryReason(enum.Enum):
     """Why a layer left the spool unacked."""
 
     SPOOL_FULL = "spool_full"
+    TOO_OLD = "too_old"
     LARGER_THAN_SPOOL = "larger_than_spool"
     DISK_FULL = "disk_full"
     DISK_FAILED = "disk_failed"
     SPOOL_SET_ASIDE = "spool_set_aside"
+    SPOOL_REMOVED = "spool_removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +51,30 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class SpoolStatus:
-    """What waits: layers, bytes of layers, and the oldest one's capture time (unix s) if any."""
+    """What waits: layers, bytes of layers, and the oldest one's capture time (unix s) if any.
+
+    max_bytes  how many bytes may
+    """
 
     frames: int
     bytes: int
     oldest: float | None
+    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Layers that came and went with the whole file.
 
-    lost     layers of this boot that a file took along when it was set aside, or replaced
-    earlier  layers of earlier boots that came to light when a file could be read at last; below 0:
-             were lost
+    set_aside  layers of this boot that a corrupt file took along
+    removed    layers of this boot that were in a file that was removed, or replaced; below 0: they
+               came back with it
+    earlier    layers of earlier boots that came to light when a file could be read at last; below
+               0: were lost
     """
 
-    lost: int = 0
+    set_aside: int = 0
+    removed: int = 0
     earlier: int = 0
 
 
@@ -69,9 +82,10 @@ class Spool(Protocol):
     """What every body of the spool does. Safe to call from any thread; calls block on the disk."""
 
     def append(self, layers: Sequence[Layer]) -> tuple[Expired, ...]:
-        """Keep `layers`, all or none, and say which layers expired to make room for them.
+        """Keep `layers`, all or none; say which expired to make room for them, or are too old.
 
-        A layer that is already spooled is let pass. Raises StoreFull if the disk is full, its
+        Without `layers` it only looks for what is too old: some hundred at the most in one call. A
+        layer that is already spooled is let pass. Raises StoreFull if the disk is full, its
         kind DiskFailed if it fails otherwise, and BadSettings for a layer of another camera;
         nothing changes then. `peek` and `drop` raise the former two as well.
         """
@@ -110,9 +124,17 @@ class Spool(Protocol):
 class MemorySpool:
     """The contract in a dictionary: gone with the process."""
 
-    def __init__(self, camera: str, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        camera: str,
+        *,
+        max_bytes: int,
+        max_age: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._camera = camera
         self._max_bytes = max_bytes
+        self._ages = Ages(max_age, clock)
         self._layers: dict[FrameId, tuple[int, Layer]] = {}  # with its cursor
         self._cursors = count(1)
         self._bytes = 0
@@ -124,16 +146,19 @@ class MemorySpool:
         with self._lock:
             for layer in kept:
                 if layer.frame not in self._layers:
-                    self._layers[layer.frame] = next(self._cursors), layer
+                    cursor = next(self._cursors)
+                    self._layers[layer.frame] = cursor, layer
                     self._bytes += len(layer.data)
-            full = False
+                    self._ages.added(cursor)
+            why = None
             while self._layers:
-                frame, (_, head) = next(iter(self._layers.items()))
-                if self._bytes <= self._max_bytes and not (full and leans(head.data)):
+                frame, (cursor, head) = next(iter(self._layers.items()))
+                age = cursor, head.captured_at
+                why = reason(why, self._bytes - self._max_bytes, self._ages, age, head.data)
+                if why is None:
                     break
-                full = True
                 self._remove(frame)
-                expired.append(Expired(frame, ExpiryReason.SPOOL_FULL))
+                expired.append(Expired(frame, why))
         return tuple(expired)
 
     def peek(self, cursor: int, limit: int) -> tuple[tuple[Layer, ...], int]:
@@ -151,7 +176,7 @@ class MemorySpool:
     def status(self) -> SpoolStatus:
         with self._lock:
             oldest = next((layer.captured_at for _, layer in self._layers.values()), None)
-            return SpoolStatus(len(self._layers), self._bytes, oldest)
+            return SpoolStatus(len(self._layers), self._bytes, oldest, self._max_bytes)
 
     def take_found(self) -> Found:
         return Found()
@@ -165,6 +190,22 @@ class MemorySpool:
     def _remove(self, frame: FrameId) -> None:
         _, layer = self._layers.pop(frame)
         self._bytes -= len(layer.data)
+
+
+def reason(
+    last: ExpiryReason | None, over: int, ages: Ages, age: tuple[int, float], data: bytes
+) -> ExpiryReason | None:
+    """Why the oldest layer expires; None: it stays.
+
+    last  why the one before it expired just now, if it did
+    over  bytes by which the spool passes its bound
+    age   cursor and capture time, for `ages`
+    """
+    if over > 0:
+        return ExpiryReason.SPOOL_FULL
+    if ages.too_old(*age):
+        return ExpiryReason.TOO_OLD
+    return last if last is not None and leans(data) else None
 
 
 def leans(data: bytes) -> bool:

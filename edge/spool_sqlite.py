@@ -4,17 +4,20 @@ WAL with synchronous=FULL: when `append` returns, the layers are on disk. A came
 someone to come by, so what is wrong with the disk or the file is no reason to end:
 
     corrupt               renamed to `NAME.corrupt-1`, ..., counted in `set_aside`; goes on empty
+    removed, replaced     a new one is begun, or the other one taken; looked for before each call
     full, failing, gone   StoreFull from each call until it works; also at the start
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sqlite3
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from itertools import count
@@ -25,7 +28,17 @@ from common.errors import BadSettings, DiskFailed, StoreFull
 from common.types import FrameId, Layer
 from edge.account import DDL as ACCOUNT
 from edge.account import Fact, Rows, add, fold, put
-from edge.spool import Expired, ExpiryReason, Found, SpoolStatus, check_camera, fitting, leans
+from edge.spool import (
+    Expired,
+    ExpiryReason,
+    Found,
+    SpoolStatus,
+    check_camera,
+    fitting,
+    leans,
+    reason,
+)
+from edge.spool_age import Ages
 
 T = TypeVar("T")
 
@@ -48,6 +61,7 @@ UPGRADES = {  # from that schema to this one
 }
 
 _BUSY_S = 5.0  # for another process that holds the file
+_MOST_AGED = 256  # that expire by age in one commit: an append must not wait for a whole month
 _FAILS = frozenset(
     {
         sqlite3.SQLITE_IOERR,
@@ -82,9 +96,21 @@ class SqliteSpool:
     path       the database, one for each camera; its folder is made if missing
     camera     whose layers these are; a file that holds another camera's is refused (BadSettings)
     max_bytes  bound of the layers' bytes; the file adds about 80 bytes a layer and its log
+    max_age    seconds for which a layer may wait, by `clock`
+    clock      seconds, monotonic
+    wall       unix seconds: how old is what earlier processes left
     """
 
-    def __init__(self, path: Path, camera: str, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        camera: str,
+        *,
+        max_bytes: int,
+        max_age: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.set_aside = 0
         self._top = 0  # the highest cursor ever given to a layer
         self._held = _Held(0, 0)
@@ -97,6 +123,9 @@ class SqliteSpool:
         self._path = path
         self._camera = camera
         self._max_bytes = max_bytes
+        self._ages = Ages(max_age, clock, wall)
+        self._is_set_aside = False  # the file that is opened next takes the place of a corrupt one
+        self._file: tuple[int, int] | None = None  # device and inode of the open one
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         try:
@@ -111,8 +140,7 @@ class SqliteSpool:
     def append(self, layers: Sequence[Layer]) -> tuple[Expired, ...]:
         check_camera(layers, self._camera)
         kept, expired = fitting(layers, self._max_bytes)
-        evicted = self._change(lambda db: self._insert(db, kept))
-        return (*expired, *(Expired(frame, ExpiryReason.SPOOL_FULL) for frame in evicted))
+        return (*expired, *self._change(lambda db: self._insert(db, kept)))
 
     def peek(self, cursor: int, limit: int) -> tuple[tuple[Layer, ...], int]:
         sql = (
@@ -132,7 +160,8 @@ class SqliteSpool:
             oldest = self._run(lambda db: db.execute(sql).fetchone())
             self._oldest = oldest[0] if oldest else None
         held = self._held
-        return SpoolStatus(held.frames, held.bytes, self._oldest if held.frames else None)
+        oldest_now = self._oldest if held.frames else None
+        return SpoolStatus(held.frames, held.bytes, oldest_now, self._max_bytes)
 
     def take_found(self) -> Found:
         with self._lock:
@@ -174,8 +203,8 @@ class SqliteSpool:
 
     def _insert(
         self, db: sqlite3.Connection, layers: Sequence[Layer]
-    ) -> tuple[list[FrameId], _Held]:
-        """Insert, then expire the oldest until the rest fits."""
+    ) -> tuple[list[Expired], _Held]:
+        """Insert, then expire the oldest until the rest fits and is young enough."""
         held = self._held
         for layer in layers:
             inserted = db.execute(
@@ -186,17 +215,22 @@ class SqliteSpool:
             held = held.plus(inserted.rowcount, inserted.rowcount * len(layer.data))
             self._new[layer.frame.boot, "spooled", ""] += inserted.rowcount
             self._top = max(self._top, inserted.lastrowid or 0)
-        evicted: list[FrameId] = []
-        sql = "SELECT id, boot, seq, data FROM layer ORDER BY id LIMIT 1"
+        self._ages.added(self._top)
+        expired: list[Expired] = []
+        why = None
+        sql = "SELECT id, boot, seq, captured_at, data FROM layer ORDER BY id LIMIT 1"
         while held.frames:
-            id_, boot, seq, data = db.execute(sql).fetchone()
-            if held.bytes <= self._max_bytes and not (evicted and leans(data)):
+            id_, boot, seq, captured_at, data = db.execute(sql).fetchone()
+            over = held.bytes - self._max_bytes
+            why = reason(why, over, self._ages, (id_, captured_at), data)
+            is_enough = len(expired) >= _MOST_AGED and over <= 0 and not leans(data)
+            if why is None or is_enough:
                 break
             db.execute("DELETE FROM layer WHERE id = ?", (id_,))
             held = held.plus(-1, -len(data))
-            self._new[boot, "expired", ExpiryReason.SPOOL_FULL.value] += 1
-            evicted.append(FrameId(self._camera, boot, seq))
-        return evicted, held
+            self._new[boot, "expired", why.value] += 1
+            expired.append(Expired(FrameId(self._camera, boot, seq), why))
+        return expired, held
 
     def _delete(self, db: sqlite3.Connection, frames: Collection[FrameId]) -> tuple[int, _Held]:
         held = self._held
@@ -242,6 +276,9 @@ class SqliteSpool:
             raise kind(f"{self._path}: {error.strerror}") from error
 
     def _once(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._db is not None and _identity(self._path) != self._file:
+            self._db.close()  # before there is another: it must not take that one's log along
+            self._db = None
         if self._db is None:
             self._db = self._open()
         try:
@@ -295,30 +332,32 @@ class SqliteSpool:
         """
         [top] = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence").fetchone()
         lost = self._lost(db)
+        aside, removed = (lost, 0) if self._is_set_aside else (0, lost)
+        facts = self._facts.copy()
+        facts[self._boot, "expired", ExpiryReason.SPOOL_SET_ASIDE.value] += aside
+        facts[self._boot, "expired", ExpiryReason.SPOOL_REMOVED.value] += removed
         db.execute("BEGIN")
         if top < self._top:  # or readers would wait beyond its first layers
             db.execute("DELETE FROM sqlite_sequence WHERE name = 'layer'")
             db.execute("INSERT INTO sqlite_sequence VALUES ('layer', ?)", (self._top,))
-        if lost:
-            self._facts[self._boot, "expired", ExpiryReason.SPOOL_SET_ASIDE.value] += lost
         if top < self._top or lost:
-            put(db, self._boot, self._own_facts())
+            put(db, self._boot, _own(facts, self._boot))
         db.execute("COMMIT")
         self._top = max(self._top, top)
+        self._ages.found(top)
+        self._facts, self._is_set_aside, self._file = facts, False, _identity(self._path)
         earlier = held.frames - self._held.frames + lost
-        self._found = Found(self._found.lost + lost, self._found.earlier + earlier)
+        was = self._found
+        self._found = Found(was.set_aside + aside, was.removed + removed, was.earlier + earlier)
         self._held = held
 
     def _lost(self, db: sqlite3.Connection) -> int:
         """Layers of this boot that were in the file, and are not in this one."""
-        facts = self._own_facts()
+        facts = _own(self._facts, self._boot)
         spooled = facts.pop(("spooled", ""), 0)
         sql = "SELECT count(*) FROM layer WHERE boot = ?"
         [still] = db.execute(sql, (self._boot,)).fetchone()
         return int(spooled - sum(facts.values()) - still)
-
-    def _own_facts(self) -> Rows:
-        return {fact[1:]: frames for fact, frames in self._facts.items() if fact[0] == self._boot}
 
     def _move_away(self) -> None:
         """Rename the file and its write-ahead log, which belongs to it, to the first free name."""
@@ -328,6 +367,7 @@ class SqliteSpool:
         names = (self._path.with_name(f"{self._path.name}.corrupt-{n}") for n in count(1))
         target = next(name for name in names if not name.exists())
         self._path.rename(target)
+        self._is_set_aside = True
         for suffix in ("-wal", "-shm"):
             beside = self._path.with_name(self._path.name + suffix)
             if beside.exists():
@@ -336,6 +376,19 @@ class SqliteSpool:
 
 
 _HELD = "count(*), coalesce(sum(length(data)), 0)"
+
+
+def _own(facts: Mapping[Fact, int], boot: str) -> Rows:
+    return {fact[1:]: frames for fact, frames in facts.items() if fact[0] == boot and frames}
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of the file at this path, if there is one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _why_not(path: Path) -> int:

@@ -84,7 +84,7 @@ class SteadySpool:
             if self._undropped:
                 self._drop_late()
             elif self.trouble is not None:
-                self._try(lambda: self._spool.append(()))
+                self._try(lambda: self._spool.drop(()))
             return self._spool.status()
 
     def take_found(self) -> Found:

@@ -30,4 +30,6 @@ def telemetry(
         wire_bytes=0 if wire is None else wire.sent + wire.received,
         reconnects=max(ledger.connections - 1, 0),
         budget=0 if math.isinf(budget) else min(max(round(budget), 1), _MOST),
+        spool_bytes=spooled.bytes,
+        spool_max_bytes=spooled.max_bytes,
     )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
@@ -50,6 +52,10 @@ from common.events import (
     SourceEnded,
     Spool,
     Started,
+    StillMade,
+    StillPiece,
+    StillReleased,
+    StillResult,
     Telemetry,
     Tick,
     Unspool,
@@ -74,10 +80,15 @@ _ERRORS: dict[GoodbyeCode, type[GlimpseError]] = {
 }
 
 
-_Event = EdgeEvent | StreamEvent | Fetch
+@dataclass(frozen=True, slots=True)
+class _Expire:
+    """It is time to look for layers that are too old."""
+
+
+_Event = EdgeEvent | StreamEvent | Fetch | _Expire
 
 _READ_AGAIN_S = 1.0
-_TELEMETRY_BYTES = 40  # of one, about
+_TELEMETRY_BYTES = 50  # of one, about
 
 
 class Uplink:
@@ -134,9 +145,21 @@ class Uplink:
         """A layer of this boot, captured_at in unix seconds; seq rises from call to call."""
         self._events.put_nowait((None, FrameCoded(seq, captured_at, data)))
 
+    def still(self, seq: int, data: bytes) -> None:
+        """A frame of this boot that was given before, as a picture; goes behind all else."""
+        self._events.put_nowait((None, StillMade(seq, data)))
+
     def tell(self, telemetry: Telemetry) -> None:
         """How this camera is; goes now, or never."""
         self._events.put_nowait((None, Measured(telemetry)))
+
+    def expire(self) -> None:
+        """Look for layers that are too old; each new frame does so too."""
+        self._events.put_nowait((None, _Expire()))
+
+    def begin_chain(self) -> None:
+        """Spooled layers are gone: the next one must lean on none."""
+        self._broken()
 
     def end(self) -> None:
         """No frame will follow: `run` returns when all are settled."""
@@ -172,6 +195,10 @@ class Uplink:
                 if isinstance(event, Fetch):
                     await self._fetch(event)
                     continue
+                if isinstance(event, _Expire):
+                    with suppress(StoreFull):  # or with the next frame
+                        await self._append(())
+                    continue
                 if isinstance(event, GlimpseError):
                     self._report(event)
                     event = Disconnected(str(event))
@@ -202,6 +229,7 @@ class Uplink:
         ):
             await self._handle(Released(count))
         await self._release_replies(self._rate)
+        await self._release_still(self._rate)
         if self._wake is not None:
             self._wake.cancel()
         self._wake = self._tick_at(self._rate.wake)
@@ -214,6 +242,10 @@ class Uplink:
             if not most:
                 return
             await self._handle(ReplyReleased(most))
+
+    async def _release_still(self, rate: RateControl) -> None:
+        while most := rate.spare(self._session.still(), self._session.ready(), time.monotonic()):
+            await self._handle(StillReleased(most))
 
     def _welcomed(self) -> None:
         if self._rate is not None:
@@ -243,7 +275,7 @@ class Uplink:
                     if self._rate is not None:
                         sizes = [len(entry.data) for entry in message.layers]
                         self._rate.sent(sizes, time.monotonic())
-                if isinstance(message, AuxiliaryReply) and self._rate is not None:
+                if isinstance(message, AuxiliaryReply | StillPiece) and self._rate is not None:
                     self._rate.replied(len(message.data), time.monotonic())
                 if isinstance(message, Telemetry) and self._rate is not None:
                     self._rate.told(_TELEMETRY_BYTES, time.monotonic())
@@ -287,17 +319,21 @@ class Uplink:
             self._lost(layer, "chain_broken", "it leans on a frame that was not spooled")
             return
         started = time.monotonic()
+        self._link_of_last, self._last_seq = link(layer.data), layer.frame.seq
         try:
-            expired = await asyncio.to_thread(self._spool.append, [layer])
+            await self._append([layer])
         except StoreFull as error:
             # Sent without a copy on disk it may still arrive, but nobody would know.
             self._lost(layer, "disk_full", str(error))
             return
-        self._ledger.on_expired(expired)
         self._ledger.on_stage("spool", time.monotonic() - started)
-        self._link_of_last = link(layer.data)
-        self._last_seq = layer.frame.seq
-        if any(gone.frame == layer.frame for gone in expired):
+
+    async def _append(self, layers: Sequence[Layer]) -> None:
+        """Raises StoreFull."""
+        expired = await asyncio.to_thread(self._spool.append, layers)
+        self._ledger.on_expired(expired)
+        last = FrameId(self._session.camera, self._session.boot, self._last_seq)
+        if any(gone.frame == last for gone in expired):
             self._broken()
 
     def _follows(self, layer: Layer) -> bool:
@@ -326,7 +362,11 @@ class Uplink:
             self._ledger.on_settled(boot, count, refused=refused)
         self._refused.difference_update(frames)
 
-    def _deliver(self, item: Verdict | RateTarget) -> None:
+    def _deliver(self, item: Verdict | StillResult | RateTarget) -> None:
+        if isinstance(item, StillResult):
+            if item.outcome is Outcome.REFUSED:
+                log.warning("a still was refused", seq=item.seq, reason=item.reason)
+            return
         if isinstance(item, RateTarget):
             log.debug("the server wishes for a rate", bytes_per_second=item.bytes_per_second)
             if self._rate is not None:

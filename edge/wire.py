@@ -23,6 +23,8 @@ from common.events import (
     Outcome,
     RateTarget,
     Results,
+    StillPiece,
+    StillResult,
     Telemetry,
     ToEdge,
     ToServer,
@@ -44,6 +46,9 @@ def to_wire(message: ToServer, shorthand: Shorthand | None = None) -> ingest_pb2
             return ingest_pb2.StreamRequest(layers=_layers(message, shorthand))
         case AuxiliaryReply():
             return ingest_pb2.StreamRequest(auxiliary_reply=_auxiliary_reply(message))
+        case StillPiece():
+            piece = ingest_pb2.StillPiece(**asdict(message))
+            return ingest_pb2.StreamRequest(still_piece=piece)
         case Telemetry():
             telemetry = ingest_pb2.Telemetry(**asdict(message))
             return ingest_pb2.StreamRequest(telemetry=telemetry)
@@ -65,6 +70,8 @@ def from_wire(response: ingest_pb2.StreamResponse) -> ToEdge | None:
             return RateTarget(response.rate_target.bytes_per_second)
         case "auxiliary_request":
             return _auxiliary_request(response.auxiliary_request)
+        case "still_result":
+            return _still_result(response.still_result)
         case "goodbye":
             return _read_goodbye(response.goodbye)
         case _:
@@ -124,7 +131,7 @@ def _welcome(welcome: ingest_pb2.Welcome) -> Welcome:
     labels = tuple(welcome.labels)
     return Welcome(
         *(welcome.session, settled, welcome.credits, welcome.max_layer_bytes),
-        *(labels, welcome.short_layers),
+        *(labels, welcome.short_layers, welcome.max_still_bytes),
     )
 
 
@@ -133,12 +140,19 @@ def _results(results: ingest_pb2.Results) -> Results:
 
 
 def _frame_result(result: ingest_pb2.FrameResult) -> FrameResult:
-    known = int(result.outcome) in set(Outcome)
-    outcome = Outcome(result.outcome) if known else Outcome.UNSPECIFIED
+    outcome = _outcome(result.outcome)
     boxes = _boxes(result.boxes) if result.has_boxes else None
     presences = _presences(result.presences)
     packed = result.packed if result.HasField("packed") else None
     return FrameResult(result.boot, result.seq, outcome, result.reason, boxes, presences, packed)
+
+
+def _still_result(result: ingest_pb2.StillResult) -> StillResult:
+    return StillResult(result.seq, _outcome(result.outcome), result.reason)
+
+
+def _outcome(value: int) -> Outcome:
+    return Outcome(value) if value in set(Outcome) else Outcome.UNSPECIFIED
 
 
 def _auxiliary_request(m: ingest_pb2.AuxiliaryRequest) -> AuxiliaryRequest:

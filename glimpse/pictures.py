@@ -108,7 +108,7 @@ def _picture(done: pb.Done, file: bytes) -> Picture:
         seed=done.seed,
         decoder=done.decoder,
         notes=tuple(done.notes),
-        seen=seen and Seen(seen.columns, seen.rows, seen.shares),
+        seen=seen and Seen(seen.columns, seen.rows, seen.shares, seen.captured_at_us / 1e6),
         provenance=json.loads(done.provenance),
         cached=done.cached,
     )

@@ -129,11 +129,13 @@ class Seen:
 
     columns, rows  of cells of 8 x 8 pixels
     shares         a byte for each, row by row: 0 (restored) .. 255 (as it was seen)
+    captured_at    of the reference picture: seconds since 1970-01-01 UTC, by the camera's clock
     """
 
     columns: int
     rows: int
     shares: bytes
+    captured_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

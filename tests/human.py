@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from cloud.models.fusion import Fusion, FusionConfig
 from cloud.models.prior import Prior
+from cloud.models.prior_files import prior_files
 from common.blocks import COEFFICIENTS, analyse
 from common.coefficients import CoefficientModel
 from common.contexts import Ints
@@ -37,6 +38,9 @@ def tiny_human(weights: Path, *, prior: bool = True, seed: int = 0) -> Path:
         "auxiliary.npz": file.getvalue(),
         "fusion.safetensors": save({k: v.half().contiguous() for k, v in tensors.items()}),
     }
+    folder = weights / "human"
+    if prior:
+        Prior.fresh(PRIOR).save(folder / "prior")
     manifest = Manifest.build(
         files,
         name=f"tiny-human-{seed}",
@@ -48,13 +52,11 @@ def tiny_human(weights: Path, *, prior: bool = True, seed: int = 0) -> Path:
                 {"latent": FUSION.latent, "widths": FUSION.widths, "depths": FUSION.depths}
             )
         },
+        beside=prior_files(folder),
     )
-    folder = weights / "human"
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    if prior:
-        Prior.fresh(PRIOR).save(folder / "prior")
     (folder / "manifest.json").write_bytes(manifest.to_json())
     return folder
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save
 
+from cloud.models.prior_files import PRIOR, prior_files
 from common.coefficients import CoefficientModel
 from common.manifest import Manifest
 from train.fusion import TABLES, load_fusion
 from train.machine import load_network
 from train.prior import load_prior
 
-FUSION, PRIOR = "fusion.safetensors", "prior"
+FUSION = "fusion.safetensors"
 
 
 def write_tables(model: CoefficientModel, folder: Path) -> None:
@@ -40,6 +42,12 @@ def export(
         TABLES: (auxiliary / TABLES).read_bytes(),
         FUSION: save({k: v.to(torch.float16).contiguous() for k, v in tensors.items()}),
     }
+    refining = None if prior is None else load_prior(prior)[0].half()
+    out = weights / "human"
+    shutil.rmtree(out / PRIOR, ignore_errors=True)  # of an earlier model
+    out.mkdir(parents=True, exist_ok=True)
+    if refining is not None:
+        refining.save(out / PRIOR)
     manifest = Manifest.build(
         files,
         name=name,
@@ -51,13 +59,10 @@ def export(
             "minutes": f"{state['elapsed'] / 60:.0f}",
             "steps": str(state["step"]),
         },
+        beside=prior_files(out),
     )
-    out = weights / "human"
-    out.mkdir(parents=True, exist_ok=True)
     for file, data in files.items():
         (out / file).write_bytes(data)
-    if prior is not None:
-        load_prior(prior)[0].half().save(out / PRIOR)
     (out / "manifest.json").write_bytes(manifest.to_json())
     return manifest
 

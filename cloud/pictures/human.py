@@ -11,7 +11,7 @@ the prior adds detail that is likely, and that nobody saw. Blocking; one call at
       manifest.json         hashes, the model id of auxiliary layers, the machine model below
       auxiliary.npz         tables of the auxiliary codec                    edge and cloud
       fusion.safetensors    fusion and the base's inverse gains, float16     cloud
-      prior/                a diffusers folder, or none: then there are no steps
+      prior/                a diffusers folder, or none: then there are no steps   (prior_files.py)
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from cloud.models.blocks import channels_last
 from cloud.models.fusion import Fusion, FusionConfig
 from cloud.models.latent_prior import LatentPrior
 from cloud.models.prior import Prior
+from cloud.models.prior_files import own_prior
 from cloud.pictures.tiles import Tiles
+from cloud.pictures.values import Reference
 from common.auxiliary import AuxiliaryCodec
 from common.bitstream import DETECT, Header
 from common.blocks import dequantise, synthesise
@@ -47,7 +49,7 @@ from common.geometry import latent_size, working_size
 from common.manifest import Manifest
 
 HUMAN = "human"
-TABLES, FUSION, PRIOR = "auxiliary.npz", "fusion.safetensors", "prior"
+TABLES, FUSION = "auxiliary.npz", "fusion.safetensors"
 MAX_SIDE_PX = 1280  # of what is decoded; a larger source is scaled up from it
 MOST_STEPS = 8
 _GREY = 0.5
@@ -56,15 +58,6 @@ _CELL = 8  # pixels on a side of a cell of `Restored.seen`
 
 Pixels = NDArray[np.uint8]
 OnStep = Callable[[int, int, Pixels], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A still of the same camera from before: pixels H W 3 and the machine layer of its frame."""
-
-    pixels: Pixels
-    base: Coded
-    captured_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +109,8 @@ class HumanDecoder:
         """From a folder such as weights/human.
 
         device  cpu, cuda, or auto
-        prior   another diffusers folder, or the name of one on the hub; None: the folder's own
+        prior   another diffusers folder, or the name of one on the hub, of no known hash; None:
+                the folder's own
 
         Raises FileNotFoundError where there is none, ModelMismatch for files that do not fit.
         """
@@ -134,9 +128,9 @@ class HumanDecoder:
             raise ModelMismatch(f"{folder}: not the weights of a human decoder: {error}") from error
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         codec = AuxiliaryCodec(model, manifest.model_id, MAX_SIDE_PX)
-        return cls(
-            manifest, codec, fusion, log_inverse, _prior(folder, prior), torch.device(chosen)
-        )
+        source = prior or own_prior(folder, manifest)
+        refining = None if source is None else _prior(str(source), named=prior is not None)
+        return cls(manifest, codec, fusion, log_inverse, refining, torch.device(chosen))
 
     @property
     def model_id(self) -> int:
@@ -272,13 +266,10 @@ class HumanDecoder:
         return both[:, :3].clamp(0, 1), both[:, 3:]
 
 
-def _prior(folder: Path, other: str | None) -> Prior | LatentPrior | None:
-    own = folder / PRIOR
-    source = other or (str(own) if own.exists() else None)
-    if source is None:
-        return None
+def _prior(source: str, *, named: bool) -> Prior | LatentPrior:
+    """named: by an operator, perhaps of the hub."""
     try:
-        whole = other is not None and not (Path(source) / "unet").exists()
+        whole = named and not (Path(source) / "unet").exists()
         if whole or (Path(source) / "model_index.json").exists():
             return LatentPrior.load(source)
         return Prior.load(Path(source))

@@ -19,8 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cloud.pictures.values import Decoder, Picture, Pixels, Restored, Step, Work
-from common.errors import DecoderUnavailable, GlimpseError, ModelMismatch
+from cloud.pictures.avif import read_still
+from cloud.pictures.values import (
+    Decoder,
+    Picture,
+    Pixels,
+    Reference,
+    Restored,
+    Step,
+    Still,
+    Work,
+)
+from common.errors import BadPicture, DecoderUnavailable, GlimpseError, ModelMismatch
 
 PREVIEW_PX = 320
 _PREVIEW_QUALITY = 75
@@ -134,13 +144,15 @@ class _Worker:
             self._pipe.send(Step(done, of, _webp(pixels)))
 
         self._check(job.number)
+        reference, notes = self._reference(work.still)
         restored = decoder.restore(
-            work.base, work.auxiliary, steps=work.steps, fidelity=work.fidelity, seed=work.seed,
-            on_step=on_step,
+            work.base, work.auxiliary, reference, steps=work.steps, fidelity=work.fidelity,
+            seed=work.seed, on_step=on_step,
         )  # fmt: skip
         moments.append(time.perf_counter())
         self._check(job.number)
         picture = as_picture(restored, decoder)
+        picture = replace(picture, notes=(*notes, *picture.notes))
         faithful = None
         if work.steps and preview and preview[0].shape == restored.pixels.shape:
             faithful = replace(picture, png=_png(preview[0]))
@@ -148,6 +160,17 @@ class _Worker:
         spent = [after - before for before, after in itertools.pairwise(moments)]
         phases = ("preview", "diffuse", "encode") if preview else ("diffuse", "encode")
         return Made(picture, faithful, dict(zip(phases, spent, strict=True)))
+
+    def _reference(self, still: Still | None) -> tuple[Reference | None, tuple[str, ...]]:
+        """A still as the decoder takes it; where it cannot be used, why not."""
+        if still is None:
+            return None, ()
+        try:
+            if still.base.header.model != self._decoder.machine_id:
+                raise BadPicture("its frame's layer is another model's")
+            return Reference(read_still(still.data), still.base), ()
+        except BadPicture as error:
+            return None, (f"the reference picture cannot be used: {error}",)
 
     def _check(self, number: int) -> None:
         """Raises _Stop if this job was cancelled, EOFError if the server has gone."""

@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from cloud.pictures.values import CELL_PX, Picture, Subject, Work
+from cloud.pictures.values import CELL_PX, Picture, Still, Subject, Work
 
 FAITHFUL = "The faithful view of its layers: no detail is generated."
+SEEN = "What has not changed is shown as it was seen {}."
 GENERATED = "Detail in this picture is generated. It is plausible, and it is not evidence."
 
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -31,30 +32,25 @@ def provenance(
     work: Work,
     picture: Picture,
     notes: tuple[str, ...],
-    reference: bytes | None = None,
 ) -> dict[str, Any]:
-    """All that is said, as an object for JSON.
-
-    notes      all of them, the decoder's too
-    reference  the file of the reference picture, if there was one
-    """
+    """All that is said, as an object for JSON. notes: all of them, the decoder's too."""
     header = subject.base.header
+    still = None if picture.seen is None else work.still
     return {
         "made_by": "glimpse",
         "decoder": picture.decoder,
-        "frame": None if subject.frame is None else str(subject.frame),
-        "captured_at": None if subject.captured_at is None else _moment(subject.captured_at),
+        **_frame(subject),
         "source_size": [header.width, header.height],
         "layers": {
             "machine": _layer(subject.base.data) | {"model": f"{header.model:04x}"},
             "auxiliary": None if work.auxiliary is None else _layer(work.auxiliary),
-            "reference": None if reference is None else _layer(reference),
+            "reference": None if still is None else _layer(still.data) | _frame(still),
         },
         "steps": work.steps,
         "fidelity": work.fidelity,
         "seed": work.seed,
         "generated": work.steps > 0,
-        "meaning": GENERATED if work.steps else FAITHFUL,
+        "meaning": _meaning(work.steps, still),
         "seen": None if picture.seen is None else _seen(picture.seen),
         "notes": list(notes),
     }
@@ -75,6 +71,21 @@ def with_provenance(png: bytes, said: Mapping[str, Any]) -> bytes:
     }
     chunks = b"".join(_itxt(keyword, text) for keyword, text in texts.items())
     return png[:_HEADER_END] + chunks + png[_HEADER_END:]
+
+
+def _frame(of: Subject | Still) -> dict[str, Any]:
+    return {
+        "frame": None if of.frame is None else str(of.frame),
+        "captured_at": None if of.captured_at is None else _moment(of.captured_at),
+    }
+
+
+def _meaning(steps: int, still: Still | None) -> str:
+    meaning = GENERATED if steps else FAITHFUL
+    if still is None:
+        return meaning
+    when = "in an earlier picture" if still.captured_at is None else _moment(still.captured_at)
+    return f"{meaning} {SEEN.format(when)}"
 
 
 def _layer(data: bytes) -> dict[str, Any]:

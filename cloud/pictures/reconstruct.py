@@ -1,6 +1,7 @@
 """Pictures for those who ask: from the cache, or made by the decoder, once for all who wait.
 
-    a frame ──store──> machine layer ─┐
+    a frame ──store──> machine layer ──────────────┐
+              store ──> the last still before it ──┤
               store or camera ──> auxiliary layer ─┴──> key ──> cache ──────────────> Done
                                                          └────> line ──> decoder ──> Step, Done
 
@@ -31,6 +32,7 @@ from cloud.pictures.keeper import AuxiliaryKeeper
 from cloud.pictures.line import Entry, Line
 from cloud.pictures.process import Made
 from cloud.pictures.provenance import provenance, with_provenance
+from cloud.pictures.stills import Stills
 from cloud.pictures.values import (
     Auxiliaries,
     Done,
@@ -47,7 +49,7 @@ from cloud.pictures.values import (
 from cloud.pictures.worker import DecoderProcess, Stopped
 from cloud.store import FrameStore, is_inter
 from common.bitstream import DETECT
-from common.codec import MachineCodec
+from common.codec import Coded, MachineCodec
 from common.errors import (
     BrokenChain,
     CorruptStream,
@@ -93,7 +95,11 @@ class _Making:
 
 
 class Reconstructor:
-    """Belongs to one event loop; `run` must be running. human: the decoder's weights folder."""
+    """Belongs to one event loop; `run` must be running.
+
+    human   the decoder's weights folder
+    stills  reference pictures; None: there are none
+    """
 
     def __init__(
         self,
@@ -105,12 +111,13 @@ class Reconstructor:
         metrics: Metrics,
         *,
         human: Path,
+        stills: Stills | None = None,
         policy: Policy = Policy(),
     ) -> None:
         self._store, self._codec, self._keeper = store, codec, keeper
         self._alone = Alone(store, codec)
         self._process, self._cache, self._metrics = process, cache, metrics
-        self._human, self._policy = human, policy
+        self._human, self._stills, self._policy = human, stills, policy
         self._line: Line[_Making] = Line(most=policy.most, most_each=policy.most_each)
         self._tick: asyncio.Event = asyncio.Event()
         self._readers = asyncio.Semaphore(_READERS)
@@ -129,8 +136,14 @@ class Reconstructor:
             raise NotStored(f"{frame} is not stored")
         base = await self._read(lambda: self._alone.coded(stored))
         days = self._policy.keep_days
-        until = None if days is None or stored.pinned else stored.stored_at + days * _DAY_S
-        return Subject(base, frame, stored.captured_at, until)
+        still = None
+        if (stills := self._stills) is not None:
+            still = await self._read(lambda: stills.before(stored, base))
+        stored_at = [] if stored.pinned else [stored.stored_at]
+        if still is not None:
+            stored_at.append(still.stored_at)  # what shows in the picture ends with its own frame
+        until = min(stored_at) + days * _DAY_S if days is not None and stored_at else None
+        return Subject(base, frame, stored.captured_at, until, still)
 
     async def at_hand(self, layer: bytes) -> Subject:
         """A machine layer. Raises CorruptStream, ModelMismatch."""
@@ -243,7 +256,7 @@ class Reconstructor:
             hint = f"; {notes[-1]}" if notes else ""
             raise ModelMismatch(f"this layer says what is in view, and holds no picture{hint}")
         plain = wish.plain
-        work = Work(subject.base, auxiliary, plain.steps, plain.fidelity, plain.seed)
+        work = Work(subject.base, auxiliary, plain.steps, plain.fidelity, plain.seed, subject.still)
         key = self._key(work)
         picture = await self._read(lambda: self._cache.get(key))
         cached = picture is not None
@@ -265,6 +278,8 @@ class Reconstructor:
                 self._changed()
         notes = (*notes, *picture.notes)
         said = provenance(subject, work, picture, notes)
+        still = None if picture.seen is None else work.still
+        self._metrics.references.labels(str(still is not None).lower()).inc()
         yield Done(
             file=with_provenance(picture.png, said),
             picture=picture,
@@ -276,6 +291,7 @@ class Reconstructor:
             seed=work.seed,
             notes=notes,
             cached=cached,
+            still=still,
         )
 
     async def _follow(self, entry: Entry[_Making]) -> AsyncGenerator[Queued | Loading | Step]:
@@ -354,27 +370,30 @@ class Reconstructor:
     def _decoder_key(self) -> str:
         """Names the decoder's weights. Raises ModelMismatch if there are none."""
         try:
-            digest = hashlib.sha256((self._human / "manifest.json").read_bytes())
-            for path in sorted(self._human.glob("prior/**/*")):  # no part of the manifest
-                stat = path.stat()
-                digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}|".encode())
+            return hashlib.sha256((self._human / "manifest.json").read_bytes()).hexdigest()
         except OSError as error:
             why = f"{self._human}: {error.strerror or error}"
             raise ModelMismatch(f"this server has no human decoder: {why}") from error
-        return digest.hexdigest()
 
     def _key(self, work: Work) -> str:
         """The same for the same picture: 64 hexadecimal digits."""
-        header = work.base.header
         parts = [
             _MADE_BY, self._decoder_key(), work.steps, repr(work.fidelity), work.seed,
-            header.model, header.profile, header.quality, header.ivn,
-            header.width, header.height, header.side,
-            hashlib.sha256(work.auxiliary or b"").hexdigest(),
+            _digest(work.base), hashlib.sha256(work.auxiliary or b"").hexdigest(),
         ]  # fmt: skip
-        digest = hashlib.sha256("|".join(map(str, parts)).encode())
-        digest.update(work.base.y.astype("<i2").tobytes())
-        return digest.hexdigest()
+        if (still := work.still) is not None:
+            parts += [_digest(still.base), hashlib.sha256(still.data).hexdigest()]
+        return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()
+
+
+def _digest(base: Coded) -> str:
+    """Of what a machine layer says, however its bytes lean on others."""
+    header = base.header
+    says = (
+        header.model, header.profile, header.quality, header.ivn,
+        header.width, header.height, header.side,
+    )  # fmt: skip
+    return hashlib.sha256(repr(says).encode() + base.y.astype("<i2").tobytes()).hexdigest()
 
 
 def _fail(made: asyncio.Future[Picture], error: GlimpseError) -> None:

@@ -18,7 +18,6 @@ from cloud.pictures.values import (
     Auxiliaries,
     Done,
     Loading,
-    Picture,
     Priority,
     Progress,
     Queued,
@@ -28,6 +27,7 @@ from cloud.pictures.values import (
     Wish,
 )
 from cloud.status import errors_as_status
+from cloud.wire import MICROSECONDS
 from common.errors import CorruptStream, RemoteProtocolError
 from common.types import FrameId
 from glimpse.v1 import reconstruction_pb2 as pb
@@ -163,15 +163,18 @@ def _done(done: Done) -> pb.Done:
         decoder=done.picture.decoder[:128],
         notes=[note[:_LONGEST_NOTE] for note in done.notes[:_MOST_NOTES] if note],
         generated=done.steps > 0,
-        seen=_seen(done.picture),
+        seen=_seen(done),
         provenance=done.provenance,
         cached=done.cached,
         upgrade_expected=done.upgrade_expected,
     )
 
 
-def _seen(picture: Picture) -> pb.Seen | None:
-    if picture.seen is None:
+def _seen(done: Done) -> pb.Seen | None:
+    if done.picture.seen is None:
         return None
-    columns, rows, shares = picture.seen
-    return pb.Seen(columns=columns, rows=rows, shares=shares)
+    columns, rows, shares = done.picture.seen
+    captured_at = 0.0 if done.still is None else done.still.captured_at or 0.0
+    return pb.Seen(
+        columns=columns, rows=rows, shares=shares, captured_at_us=round(captured_at * MICROSECONDS)
+    )

@@ -26,6 +26,29 @@ MAX_SEED = 2**32 - 1
 CELL_PX = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A still of the same camera from before: pixels H W 3 and the machine layer of its frame."""
+
+    pixels: Pixels
+    base: Coded
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A reference picture as it is kept: the file, the machine layer of its frame.
+
+    frame, captured_at  of that frame; None for a picture at hand
+    stored_at           of that frame, by this machine's clock
+    """
+
+    data: bytes
+    base: Coded
+    frame: FrameId | None = None
+    captured_at: float | None = None
+    stored_at: float = 0.0
+
+
 class Restored(Protocol):
     """pixels uint8 H W 3; seen float32 H/8 W/8, 0..1, or None; notes for people."""
 
@@ -51,6 +74,7 @@ class Decoder(Protocol):
         self,
         base: Coded,
         auxiliary: bytes | None = None,
+        reference: Reference | None = None,
         *,
         steps: int = 0,
         fidelity: float = FIDELITY,
@@ -121,6 +145,7 @@ class Work:
     steps: int
     fidelity: float
     seed: int
+    still: Still | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +203,7 @@ class Done:
     provenance        the same as a JSON object
     machine_bytes     of the layer as the camera sent it
     auxiliary_bytes   0: made without one
+    still             None: made without one
     notes             for people
     cached            it was made before
     upgrade_expected  the auxiliary layer is still awaited
@@ -194,6 +220,7 @@ class Done:
     notes: tuple[str, ...]
     cached: bool = False
     upgrade_expected: bool = False
+    still: Still | None = None
 
 
 Progress = Queued | Loading | WaitingForAuxiliary | Step | Done
@@ -201,9 +228,10 @@ Progress = Queued | Loading | WaitingForAuxiliary | Step | Done
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a picture is of. frame, captured_at: None for a layer at hand."""
+    """What a picture is of. frame, captured_at: None for a layer at hand; still: from before."""
 
     base: Coded
     frame: FrameId | None = None
     captured_at: float | None = None
     keep_until: float | None = None
+    still: Still | None = None

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cloud.drawing import read_photo
-from cloud.pictures.human import HumanDecoder, Reference, Restored
+from cloud.pictures.human import HumanDecoder, Restored
 from cloud.pictures.likeness import Likeness, likeness
 from cloud.pictures.process import as_picture
 from cloud.pictures.provenance import provenance, with_provenance
-from cloud.pictures.values import OnStep, Subject, Wish, Work
+from cloud.pictures.values import OnStep, Reference, Still, Subject, Wish, Work
 from cloud.weights import load_weights
 from common.bitstream import is_inter
 from common.codec import Coded, MachineCodec
@@ -73,9 +73,9 @@ class Decoding:
         original = None if files.like is None else read_photo(files.like)
         base = self._layer(files.layer)
         auxiliary = None if files.auxiliary is None else _read(files.auxiliary)
-        reference = None if files.reference is None else self._reference(files.reference)
+        reference, still = self._reference(files.reference)
         plain = wish.plain
-        work = Work(base, auxiliary, plain.steps, plain.fidelity, plain.seed)
+        work = Work(base, auxiliary, plain.steps, plain.fidelity, plain.seed, still)
         try:
             restored = self.decoder.restore(
                 base, auxiliary, reference,
@@ -84,8 +84,7 @@ class Decoding:
         except DecoderUnavailable as error:  # no weights for steps
             raise ModelMismatch(str(error)) from error
         picture = as_picture(restored, self.decoder)
-        still = None if files.reference is None else _read(files.reference)
-        said = provenance(Subject(base), work, picture, restored.notes, still)
+        said = provenance(Subject(base), work, picture, restored.notes)
         size = len(base.data) + len(auxiliary or b"")
         return Viewed(
             with_provenance(picture.png, said),
@@ -103,9 +102,11 @@ class Decoding:
             raise BrokenChain(f"{path}: an inter layer says nothing without the layers before it")
         return self.codec.decode(data)
 
-    def _reference(self, path: Path) -> Reference:
-        pixels = np.asarray(read_photo(path))
-        return Reference(pixels, self._layer(path.with_suffix(LAYER_SUFFIX)))
+    def _reference(self, path: Path | None) -> tuple[Reference | None, Still | None]:
+        if path is None:
+            return None, None
+        base = self._layer(path.with_suffix(LAYER_SUFFIX))
+        return Reference(np.asarray(read_photo(path)), base), Still(_read(path), base)
 
 
 def lines(viewed: Viewed, file: Path, out: Path) -> list[str]:

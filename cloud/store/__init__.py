@@ -14,7 +14,8 @@ with an empty tuple of boxes was detected, and nothing was there.
 Layers of one camera and boot are chains, in the order of seq: an intra layer, and the inter layers
 that lean on it, each through the one before. `chain` says what stands before a frame.
 
-An auxiliary layer, once a camera was asked for one, is kept beside its frame and goes with it.
+An auxiliary layer, once a camera was asked for one, is kept beside its frame and goes with it. So
+is a still, a reference picture that shows its frame as it was; only the newest of each camera.
 
 What is old goes by `expire`, a bounded batch at a time, unless it is pinned (retention.py).
 "Old" means stored long ago by this machine's clock: a camera whose clock is wrong must neither lose
@@ -25,6 +26,7 @@ pinned frame leans on stays as long as that one does.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
@@ -128,7 +130,7 @@ class Auxiliary:
 class CameraSummary:
     """One camera's share of the store; `last_seen` is its newest capture, in unix seconds.
 
-    bytes  of machine layers and of auxiliary ones
+    bytes  of machine layers, of auxiliary ones and of stills
     """
 
     camera: str
@@ -204,6 +206,19 @@ class FrameStore(Protocol):
 
     def auxiliary(self, frame: FrameId) -> Auxiliary | None:
         """The frame's auxiliary layer; None: it has none, or is not stored itself."""
+        ...
+
+    def put_still(self, frame: FrameId, still: bytes, *, most: int) -> bool:
+        """Keep a frame's still with it, for good, and no more than the newest `most` of its camera.
+
+        False: the frame is not stored, and nothing was kept. Raises StoreFull if there is no room.
+        """
+        ...
+
+    def last_still(
+        self, camera: str, until: float, *, since: float = -math.inf
+    ) -> tuple[StoredFrame, bytes] | None:
+        """The camera's last frame captured in [since, until] that has a still, and the still."""
         ...
 
     def cameras(self) -> tuple[CameraSummary, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from bisect import bisect_left, bisect_right, insort
@@ -35,6 +36,7 @@ class MemoryFrameStore(FrameStore):
         self._frames: dict[FrameId, StoredFrame] = {}  # in the order of arrival
         self._boots: dict[tuple[str, str], list[FrameId]] = {}  # those of a boot, by seq
         self._auxiliary: dict[FrameId, Auxiliary] = {}
+        self._stills: dict[FrameId, bytes] = {}
         self._kept: set[FrameId] = set()  # for a pinned frame that leans on them
         self._last_seen: dict[str, float] = {}
         self._bytes = 0
@@ -135,13 +137,36 @@ class MemoryFrameStore(FrameStore):
         with self._lock:
             return self._auxiliary.get(frame)
 
+    def put_still(self, frame: FrameId, still: bytes, *, most: int) -> bool:
+        with self._lock:
+            if frame not in self._frames:
+                return False
+            self._add_bytes(len(still) - len(self._stills.get(frame, b"")))
+            self._stills[frame] = still
+            for stored in self._with_still(frame.camera)[most:]:
+                self._bytes -= len(self._stills.pop(stored.frame))
+            return True
+
+    def last_still(
+        self, camera: str, until: float, *, since: float = -math.inf
+    ) -> tuple[StoredFrame, bytes] | None:
+        with self._lock:
+            for stored in self._with_still(camera):
+                if since <= stored.captured_at <= until:
+                    return stored, self._stills[stored.frame]
+        return None
+
+    def _with_still(self, camera: str) -> list[StoredFrame]:
+        """Newest first."""
+        own = (self._frames[frame] for frame in self._stills if frame.camera == camera)
+        return sorted(own, key=lambda stored: stored.place, reverse=True)
+
     def cameras(self) -> tuple[CameraSummary, ...]:
         with self._lock:
             stored = list(self._frames.values())
             last_seen = sorted(self._last_seen.items())
         sizes = {
-            name: [len(f.data) + f.auxiliary_bytes for f in stored if f.frame.camera == name]
-            for name, _ in last_seen
+            name: [self._size(f) for f in stored if f.frame.camera == name] for name, _ in last_seen
         }
         return tuple(
             CameraSummary(name, len(sizes[name]), sum(sizes[name]), at) for name, at in last_seen
@@ -200,8 +225,13 @@ class MemoryFrameStore(FrameStore):
     def _delete(self, stored: StoredFrame) -> None:
         del self._frames[stored.frame]
         self._boots[stored.frame.camera, stored.frame.boot].remove(stored.frame)
+        self._bytes -= self._size(stored)
         self._auxiliary.pop(stored.frame, None)
-        self._bytes -= len(stored.data) + stored.auxiliary_bytes
+        self._stills.pop(stored.frame, None)
+
+    def _size(self, stored: StoredFrame) -> int:
+        still = self._stills.get(stored.frame, b"")
+        return len(stored.data) + stored.auxiliary_bytes + len(still)
 
     def close(self) -> None:
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections import Counter
@@ -70,14 +71,22 @@ CREATE TABLE auxiliary (
     data         BLOB    NOT NULL        -- a whole bitstream
 );
 
+CREATE TABLE still (
+    id           INTEGER PRIMARY KEY,    -- of the frame
+    camera       TEXT    NOT NULL,
+    captured_at  REAL    NOT NULL,       -- unix seconds
+    data         BLOB    NOT NULL        -- an AVIF file
+);
+CREATE INDEX still_of_camera ON still (camera, captured_at);
+
 CREATE TABLE camera (
     name         TEXT    PRIMARY KEY,
     frames       INTEGER NOT NULL,
-    bytes        INTEGER NOT NULL,       -- of layers, auxiliary ones too
+    bytes        INTEGER NOT NULL,       -- of layers, auxiliary ones too, and stills
     last_seen    REAL    NOT NULL        -- unix seconds, newest capture
 ) WITHOUT ROWID;
 """
-SCHEMA = 4
+SCHEMA = 5
 UPGRADES = {  # from that schema to the next one
     # Nobody knows when those frames were stored: they are kept as if it had been now.
     1: """
@@ -93,6 +102,12 @@ ALTER TABLE frame ADD COLUMN header BLOB;
     3: """
 ALTER TABLE frame ADD COLUMN auxiliary_bytes INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE auxiliary (id INTEGER PRIMARY KEY, quality INTEGER NOT NULL, data BLOB NOT NULL);
+""",
+    4: """
+CREATE TABLE still (
+    id INTEGER PRIMARY KEY, camera TEXT NOT NULL, captured_at REAL NOT NULL, data BLOB NOT NULL
+);
+CREATE INDEX still_of_camera ON still (camera, captured_at);
 """,
 }
 
@@ -194,6 +209,20 @@ class SqliteFrameStore(FrameStore):
         rows = self._all(sql, astuple(frame))
         return Auxiliary(*rows[0]) if rows else None
 
+    def put_still(self, frame: FrameId, still: bytes, *, most: int) -> bool:
+        return self._database.run(lambda db: _put_still(db, frame, still, most), write=True)
+
+    def last_still(
+        self, camera: str, until: float, *, since: float = -math.inf
+    ) -> tuple[StoredFrame, bytes] | None:
+        sql = (
+            f"SELECT s.data, {_COLUMNS} FROM still s JOIN frame f ON f.id = s.id"
+            " WHERE s.camera = ? AND s.captured_at >= ? AND s.captured_at <= ?"
+            " ORDER BY s.captured_at DESC, s.id DESC LIMIT 1"
+        )
+        rows = self._all(sql, (camera, since, until))
+        return (_stored(rows[0][1:]), rows[0][0]) if rows else None
+
     def cameras(self) -> tuple[CameraSummary, ...]:
         rows = self._all("SELECT name, frames, bytes, last_seen FROM camera ORDER BY name", ())
         return tuple(CameraSummary(*row) for row in rows)
@@ -225,7 +254,8 @@ _BOOT = "camera = ? AND boot = ?"
 _KEY = f"{_BOOT} AND seq = ?"
 _PINNED, _KEPT = 1, 2  # what frame.pinned may be, beside 0
 _BOX_FIELDS = len(fields(Box))
-_TO_DELETE = "id, camera, captured_at, length(data) + auxiliary_bytes, boxes"
+_STILL_BYTES = "coalesce((SELECT length(data) FROM still WHERE still.id = frame.id), 0)"
+_TO_DELETE = f"id, camera, captured_at, length(data) + auxiliary_bytes + {_STILL_BYTES}, boxes"
 
 
 def _insert(db: sqlite3.Connection, layer: Layer, now: float) -> Outcome:
@@ -279,6 +309,26 @@ def _put_auxiliary(db: sqlite3.Connection, frame: FrameId, auxiliary: Auxiliary)
     )
     db.execute("UPDATE frame SET auxiliary_bytes = ? WHERE id = ?", (size, id_))
     db.execute("UPDATE camera SET bytes = bytes + ? WHERE name = ?", (size - before, frame.camera))
+    return True
+
+
+def _put_still(db: sqlite3.Connection, frame: FrameId, still: bytes, most: int) -> bool:
+    sql = f"SELECT id, captured_at, {_STILL_BYTES} FROM frame WHERE {_KEY}"
+    row = db.execute(sql, astuple(frame)).fetchone()
+    if row is None:
+        return False
+    id_, captured_at, before = row
+    db.execute(
+        "INSERT OR REPLACE INTO still VALUES (?, ?, ?, ?)", (id_, frame.camera, captured_at, still)
+    )
+    old = db.execute(
+        "SELECT id, length(data) FROM still WHERE camera = ?"
+        " ORDER BY captured_at DESC, id DESC LIMIT -1 OFFSET ?",
+        (frame.camera, most),
+    ).fetchall()
+    db.executemany("DELETE FROM still WHERE id = ?", [(id_,) for id_, _ in old])
+    grown = len(still) - before - sum(size for _, size in old)
+    db.execute("UPDATE camera SET bytes = bytes + ? WHERE name = ?", (grown, frame.camera))
     return True
 
 
@@ -358,6 +408,7 @@ def _delete(db: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> Mapping[st
         _delete_sightings(db, boxes, (camera, captured_at, id_))
         db.execute("DELETE FROM frame WHERE id = ?", (id_,))
         db.execute("DELETE FROM auxiliary WHERE id = ?", (id_,))
+        db.execute("DELETE FROM still WHERE id = ?", (id_,))
         frames[camera] += 1
         sizes[camera] += size
     db.executemany(

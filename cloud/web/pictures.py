@@ -120,7 +120,6 @@ def _line(progress: Progress) -> bytes:
 
 
 def _done(done: Done) -> dict[str, Any]:
-    seen = done.picture.seen
     return {
         "file": b64encode(done.file).decode(),
         "width": done.picture.width,
@@ -133,8 +132,22 @@ def _done(done: Done) -> dict[str, Any]:
         "seed": done.seed,
         "generated": done.steps > 0,
         "notes": done.notes,
-        "seen": None if seen is None else sum(seen[2]) / (255 * max(len(seen[2]), 1)),
+        "seen": _seen(done),
         "upgrade_expected": done.upgrade_expected,
+    }
+
+
+def _seen(done: Done) -> dict[str, Any] | None:
+    """at: when the reference picture was captured, unix seconds; shares: a byte for each cell."""
+    if done.picture.seen is None:
+        return None
+    columns, rows, shares = done.picture.seen
+    return {
+        "at": None if done.still is None else done.still.captured_at,
+        "share": sum(shares) / (255 * max(len(shares), 1)),
+        "columns": columns,
+        "rows": rows,
+        "shares": b64encode(shares).decode(),
     }
 
 

@@ -149,6 +149,7 @@ class StreamRequest(_message.Message):
     GOODBYE_FIELD_NUMBER: _builtins.int
     AUXILIARY_REPLY_FIELD_NUMBER: _builtins.int
     TELEMETRY_FIELD_NUMBER: _builtins.int
+    STILL_PIECE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """First message of a stream, and only there."""
@@ -171,6 +172,10 @@ class StreamRequest(_message.Message):
     def telemetry(self) -> Global___Telemetry:
         """How the camera is, now and then."""
 
+    @_builtins.property
+    def still_piece(self) -> Global___StillPiece:
+        """A piece of a reference picture, to a server that takes them (Welcome.max_still_bytes)."""
+
     def __init__(
         self,
         *,
@@ -179,12 +184,13 @@ class StreamRequest(_message.Message):
         goodbye: Global___Goodbye | None = ...,
         auxiliary_reply: Global___AuxiliaryReply | None = ...,
         telemetry: Global___Telemetry | None = ...,
+        still_piece: Global___StillPiece | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["auxiliary_reply", b"auxiliary_reply", "goodbye", b"goodbye", "hello", b"hello", "layers", b"layers", "message", b"message", "telemetry", b"telemetry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auxiliary_reply", b"auxiliary_reply", "goodbye", b"goodbye", "hello", b"hello", "layers", b"layers", "message", b"message", "still_piece", b"still_piece", "telemetry", b"telemetry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auxiliary_reply", b"auxiliary_reply", "goodbye", b"goodbye", "hello", b"hello", "layers", b"layers", "message", b"message", "telemetry", b"telemetry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auxiliary_reply", b"auxiliary_reply", "goodbye", b"goodbye", "hello", b"hello", "layers", b"layers", "message", b"message", "still_piece", b"still_piece", "telemetry", b"telemetry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "layers", "goodbye", "auxiliary_reply", "telemetry"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "layers", "goodbye", "auxiliary_reply", "telemetry", "still_piece"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -201,6 +207,7 @@ class StreamResponse(_message.Message):
     GOODBYE_FIELD_NUMBER: _builtins.int
     RATE_TARGET_FIELD_NUMBER: _builtins.int
     AUXILIARY_REQUEST_FIELD_NUMBER: _builtins.int
+    STILL_RESULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answers Hello. Once."""
@@ -221,6 +228,10 @@ class StreamResponse(_message.Message):
     def auxiliary_request(self) -> Global___AuxiliaryRequest:
         """Asks for the auxiliary layer of one frame. Only to a camera that answers (Hello.auxiliary)."""
 
+    @_builtins.property
+    def still_result(self) -> Global___StillResult:
+        """What became of a reference picture."""
+
     def __init__(
         self,
         *,
@@ -229,12 +240,13 @@ class StreamResponse(_message.Message):
         goodbye: Global___Goodbye | None = ...,
         rate_target: Global___RateTarget | None = ...,
         auxiliary_request: Global___AuxiliaryRequest | None = ...,
+        still_result: Global___StillResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["auxiliary_request", b"auxiliary_request", "goodbye", b"goodbye", "message", b"message", "rate_target", b"rate_target", "results", b"results", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auxiliary_request", b"auxiliary_request", "goodbye", b"goodbye", "message", b"message", "rate_target", b"rate_target", "results", b"results", "still_result", b"still_result", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auxiliary_request", b"auxiliary_request", "goodbye", b"goodbye", "message", b"message", "rate_target", b"rate_target", "results", b"results", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auxiliary_request", b"auxiliary_request", "goodbye", b"goodbye", "message", b"message", "rate_target", b"rate_target", "results", b"results", "still_result", b"still_result", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "results", "goodbye", "rate_target", "auxiliary_request"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "results", "goodbye", "rate_target", "auxiliary_request", "still_result"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -342,6 +354,7 @@ class Welcome(_message.Message):
     MAX_LAYER_BYTES_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     SHORT_LAYERS_FIELD_NUMBER: _builtins.int
+    MAX_STILL_BYTES_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Names this stream in the server's logs. 1..64 characters."""
     credits: _builtins.int
@@ -352,6 +365,8 @@ class Welcome(_message.Message):
     """Longest Layer.data that is taken, in bytes, 1..1048576. A longer one is refused by name."""
     short_layers: _builtins.bool
     """True: the server reads Layer.captured_step_us."""
+    max_still_bytes: _builtins.int
+    """Longest still that is taken, in bytes, 1..1048576; 0: the server takes none."""
     @_builtins.property
     def settled(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrameRange]:
         """The resume point: those frames of Hello.in_doubt that are stored. They are acked hereby."""
@@ -371,10 +386,11 @@ class Welcome(_message.Message):
         max_layer_bytes: _builtins.int = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
         short_layers: _builtins.bool = ...,
+        max_still_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "labels", b"labels", "max_layer_bytes", b"max_layer_bytes", "session", b"session", "settled", b"settled", "short_layers", b"short_layers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "labels", b"labels", "max_layer_bytes", b"max_layer_bytes", "max_still_bytes", b"max_still_bytes", "session", b"session", "settled", b"settled", "short_layers", b"short_layers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -669,6 +685,73 @@ class AuxiliaryReply(_message.Message):
 Global___AuxiliaryReply: _TypeAlias = AuxiliaryReply  # noqa: Y015
 
 @_typing.final
+class StillPiece(_message.Message):
+    """A piece of a still: a frame of this stream's boot as a picture, for later frames' pictures to show
+    what has not changed. Unasked for, one at a time, pieces in order. A camera begins at the first byte
+    again where no StillResult came before the stream ended.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """Sequence number of the frame, 0..2^63-1. Its layer is settled before the first piece goes."""
+    size: _builtins.int
+    """Bytes of the whole still, an AVIF file, 1..Welcome.max_still_bytes, the same in each piece."""
+    first: _builtins.int
+    """How many of these bytes came before, 0..size-1; 0: a still begins."""
+    data: _builtins.bytes
+    """The next bytes, 1..size-first of them."""
+    def __init__(
+        self,
+        *,
+        seq: _builtins.int = ...,
+        size: _builtins.int = ...,
+        first: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "first", b"first", "seq", b"seq", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StillPiece: _TypeAlias = StillPiece  # noqa: Y015
+
+@_typing.final
+class StillResult(_message.Message):
+    """What became of a still."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """Sequence number of the frame in the stream's boot, 0..2^63-1."""
+    outcome: Global___Outcome.ValueType
+    """Stored durably, or refused: to send it again would change nothing."""
+    reason: _builtins.str
+    """Why it was refused, for a person to read. 0..512 characters."""
+    def __init__(
+        self,
+        *,
+        seq: _builtins.int = ...,
+        outcome: Global___Outcome.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StillResult: _TypeAlias = StillResult  # noqa: Y015
+
+@_typing.final
 class Telemetry(_message.Message):
     """How a camera is. Counts are those since its process started; each message replaces the last."""
 
@@ -686,6 +769,8 @@ class Telemetry(_message.Message):
     WIRE_BYTES_FIELD_NUMBER: _builtins.int
     RECONNECTS_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
+    SPOOL_BYTES_FIELD_NUMBER: _builtins.int
+    SPOOL_MAX_BYTES_FIELD_NUMBER: _builtins.int
     captured: _builtins.int
     """Frames that it captured, 0..2^63-1."""
     skipped: _builtins.int
@@ -697,7 +782,7 @@ class Telemetry(_message.Message):
     refused: _builtins.int
     """Of these: settled as refused, 0..2^63-1."""
     expired: _builtins.int
-    """Of these: coded and lost, as the spool was full or failed, 0..2^63-1."""
+    """Of these: coded and lost, as the spool was full or failed, or they were too old, 0..2^63-1."""
     spool_frames: _builtins.int
     """Layers that wait in its spool, of any boot, 0..2^63-1."""
     spool_oldest_s: _builtins.int
@@ -710,6 +795,10 @@ class Telemetry(_message.Message):
     """Connections after the first, 0..2^63-1."""
     budget: _builtins.int
     """What it may spend now in bytes per second on the wire, 1..2^32-1; 0: no limit."""
+    spool_bytes: _builtins.int
+    """Bytes of the layers that wait in its spool, 0..2^63-1."""
+    spool_max_bytes: _builtins.int
+    """How many it may hold: then the oldest expire. 1..2^63-1; 0: the camera does not say."""
     def __init__(
         self,
         *,
@@ -725,10 +814,12 @@ class Telemetry(_message.Message):
         wire_bytes: _builtins.int = ...,
         reconnects: _builtins.int = ...,
         budget: _builtins.int = ...,
+        spool_bytes: _builtins.int = ...,
+        spool_max_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acked", b"acked", "budget", b"budget", "captured", b"captured", "expired", b"expired", "quality", b"quality", "reconnects", b"reconnects", "refused", b"refused", "skipped", b"skipped", "spool_frames", b"spool_frames", "spool_oldest_s", b"spool_oldest_s", "thinned", b"thinned", "wire_bytes", b"wire_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acked", b"acked", "budget", b"budget", "captured", b"captured", "expired", b"expired", "quality", b"quality", "reconnects", b"reconnects", "refused", b"refused", "skipped", b"skipped", "spool_bytes", b"spool_bytes", "spool_frames", b"spool_frames", "spool_max_bytes", b"spool_max_bytes", "spool_oldest_s", b"spool_oldest_s", "thinned", b"thinned", "wire_bytes", b"wire_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

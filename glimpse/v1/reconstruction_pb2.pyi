@@ -448,22 +448,28 @@ class Seen(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     SHARES_FIELD_NUMBER: _builtins.int
+    CAPTURED_AT_US_FIELD_NUMBER: _builtins.int
     columns: _builtins.int
     """Cells in a row, each of 8 x 8 pixels, 1..512."""
     rows: _builtins.int
     """Rows of cells, 1..512."""
     shares: _builtins.bytes
     """A byte for each cell, row by row: 0 (restored) .. 255 (as it was seen). columns * rows bytes."""
+    captured_at_us: _builtins.int
+    """When the reference picture was captured: microseconds since 1970-01-01 UTC by the camera's clock,
+    0..2^63-1.
+    """
     def __init__(
         self,
         *,
         columns: _builtins.int = ...,
         rows: _builtins.int = ...,
         shares: _builtins.bytes = ...,
+        captured_at_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "rows", b"rows", "shares", b"shares"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captured_at_us", b"captured_at_us", "columns", b"columns", "rows", b"rows", "shares", b"shares"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

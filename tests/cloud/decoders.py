@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cloud.pictures.values import OnStep, Pixels
+from cloud.pictures.values import OnStep, Pixels, Reference
 from common.auxiliary import name_of
 from common.bitstream import Header, Kind, pack, unpack
 from common.codec import Coded
@@ -49,6 +49,7 @@ class TinyDecoder:
         self,
         base: Coded,
         auxiliary: bytes | None = None,
+        reference: Reference | None = None,
         *,
         steps: int = 0,
         fidelity: float = 1.0,
@@ -57,6 +58,8 @@ class TinyDecoder:
     ) -> Restored:
         self._log(f"begin {steps}")
         pixels = _faithful(base, self._read(auxiliary, base))
+        if reference is not None:
+            pixels = _as_seen(pixels, base, reference)
         if on_step:
             self._pause()
             on_step(0, steps, pixels)
@@ -70,7 +73,8 @@ class TinyDecoder:
         height, width = pixels.shape[:2]
         seen = np.full((-(-height // 8), -(-width // 8)), 0.5, np.float32)
         self._log("end")
-        return Restored(pixels, seen if auxiliary else None, ("it is tiny",))
+        has_seen = auxiliary is not None or reference is not None
+        return Restored(pixels, seen if has_seen else None, ("it is tiny",))
 
     def _read(self, auxiliary: bytes | None, base: Coded) -> bytes:
         if auxiliary is None:
@@ -103,6 +107,14 @@ def _faithful(base: Coded, auxiliary: bytes) -> Pixels:
     cells = rng.integers(0, 256, (rows, columns, 3), np.uint8)
     size = base.header.width, base.header.height
     return np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC))
+
+
+def _as_seen(pixels: Pixels, base: Coded, reference: Reference) -> Pixels:
+    """The reference where the integers of a cell are those of its layer."""
+    size = pixels.shape[1], pixels.shape[0]
+    same = Image.fromarray((reference.base.y == base.y).all(0))
+    kept = np.asarray(same.resize(size, Image.Resampling.NEAREST))[..., None]
+    return np.where(kept, np.asarray(Image.fromarray(reference.pixels).resize(size)), pixels)
 
 
 def auxiliary_of(base: Coded, *, model: int = MODEL, body: bytes = b"detail" * 20) -> bytes:

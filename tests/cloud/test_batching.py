@@ -17,14 +17,17 @@ from cloud.chains import Chains
 from cloud.detector import LayerDetector
 from cloud.metrics import Metrics
 from common.codec import Coded
-from common.errors import CorruptStream, DecoderUnavailable
+from common.errors import CorruptStream, DecoderUnavailable, ModelMismatch, StoreFull
 from common.types import FrameId, Layer
 
 NOTHING = np.zeros((1, 1, 1), np.int16)
 
 
 class Detector:
-    """Answers a layer with its own bytes. b'bad' cannot be read, b'fatal' breaks the detector."""
+    """Answers a layer with its own bytes.
+
+    b'bad' cannot be read, b'away' not now; b'fatal' breaks the detector, b'other' is not for it.
+    """
 
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
@@ -34,6 +37,8 @@ class Detector:
     def read(self, layer: bytes, last: Coded | None = None) -> Coded:
         if layer == b"bad":
             raise CorruptStream("bad")
+        if layer == b"away":
+            raise StoreFull("disk I/O error")
         return Coded(layer, cast(Any, None), NOTHING, NOTHING, 0, 1)
 
     def detect_read(self, layers: Sequence[Coded]) -> tuple[Any, ...]:
@@ -42,6 +47,8 @@ class Detector:
         self.batches.append(batch)
         if b"fatal" in batch:
             raise RuntimeError("out of memory")
+        if b"other" in batch:
+            raise ModelMismatch("no recogniser")
         return tuple(batch)
 
 
@@ -100,13 +107,38 @@ async def test_a_bad_layer_fails_alone() -> None:
         assert detector.batches == [[b"a", b"b"]]
 
 
+async def test_a_layer_whose_chain_cannot_be_read_now_fails_alone() -> None:
+    async with batching() as (batcher, _, _metrics):
+        a, away, b = many(batcher, [b"a", b"away", b"b"])
+        assert [await a, await b] == [b"a", b"b"]
+        with pytest.raises(StoreFull):
+            await away
+
+
 async def test_a_detector_that_breaks_is_told_counted_and_used_again() -> None:
     async with batching() as (batcher, _, metrics):
-        for task in many(batcher, [b"a", b"fatal"]):
+        for task in many(batcher, [b"fatal", b"fatal", b"fatal"]):
             with pytest.raises(DecoderUnavailable):
                 await task
         assert metrics.registry.get_sample_value("glimpse_detect_failures_total") == 1
         assert await submit(batcher, b"b") == b"b"
+
+
+async def test_a_layer_that_breaks_the_detector_does_so_alone() -> None:
+    async with batching() as (batcher, _, metrics):
+        layers = [b"%d" % n for n in range(16)]
+        layers[3], layers[11] = b"fatal", b"other"
+        tasks = many(batcher, layers)
+        for n, (layer, task) in enumerate(zip(layers, tasks, strict=True)):
+            if n == 3:
+                with pytest.raises(DecoderUnavailable):
+                    await task
+            elif n == 11:
+                with pytest.raises(ModelMismatch):
+                    await task
+            else:
+                assert await task == layer
+        assert metrics.registry.get_sample_value("glimpse_detect_failures_total") == 1
 
 
 async def test_who_has_left_is_not_served() -> None:

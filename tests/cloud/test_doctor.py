@@ -26,6 +26,8 @@ from cloud.store.sqlite import SqliteFrameStore
 from common.findings import Finding
 from common.types import FrameId, Layer
 from tests.cloud.serving import serving, settings
+from tests.human import tiny_human
+from tests.weights import tiny_weights
 
 NOW = datetime.datetime.now(datetime.UTC)
 LONG_AGO = NOW - datetime.timedelta(days=400)
@@ -142,6 +144,18 @@ def test_a_human_decoder_that_is_not_there(tmp_path: Path) -> None:
     finding = one(settings(tmp_path, human=tmp_path / "none"), "pictures")
     assert finding.level == "fail"
     assert "none" in finding.says
+
+
+def test_a_human_decoder_whose_prior_is_damaged(tmp_path: Path) -> None:
+    tiny_weights(tmp_path)
+    folder = tiny_human(tmp_path)
+    finding = one(settings(tmp_path, human=folder), "pictures")
+    assert finding.level == "ok"
+    assert "5 files" in finding.says
+    (folder / "prior" / "unet" / "config.json").write_text("{}")
+    finding = one(settings(tmp_path, human=folder), "pictures")
+    assert finding.level == "fail"
+    assert "prior/unet/config.json" in finding.says
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

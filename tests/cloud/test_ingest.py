@@ -16,6 +16,7 @@ import grpc
 import pytest
 
 from cloud.detector import LayerDetector
+from cloud.folder import data_files
 from cloud.sightings import UNREADABLE
 from cloud.store.sqlite import SqliteFrameStore
 from cloud.store.writer import StoreWriter
@@ -264,6 +265,107 @@ class TestRefusals:
             assert "credit" in goodbye.reason
 
 
+class TestNamesAndClocks:
+    async def test_frames_out_of_order_and_twice_are_stored_once_each(
+        self, tmp_path: Path, layers: list[bytes]
+    ) -> None:
+        async with serving(tmp_path) as served, served.camera() as camera:
+            await camera.send((7, layers[0]), (3, layers[1]))
+            await camera.acks(2)
+            await camera.send((3, layers[2]), (7, layers[0]), (2**63 - 1, layers[3]))
+            await camera.boxes([3, 7, 2**63 - 1])
+            await camera.acks(5)
+            stored = served.stored()
+            assert sorted(stored) == [3, 7, 2**63 - 1]
+            assert stored[3].data == layers[1]  # as it came first
+            names = {"camera": "gate", "outcome": "duplicate"}
+            await until(lambda: served.count("glimpse_layers_total", **names) == 2)
+
+    async def test_a_message_that_comes_again_is_passed_over_and_a_gap_ends_the_stream(
+        self, tmp_path: Path, layers: list[bytes]
+    ) -> None:
+        async with serving(tmp_path) as served, served.camera() as camera:
+            await camera.send((0, layers[0]), (1, layers[1]))
+            camera.sent = 0
+            await camera.send((0, layers[0]), (1, layers[1]))
+            await camera.send((2, layers[2]))
+            await camera.acks(3)
+            assert sorted(served.stored()) == [0, 1, 2]
+            camera.sent = 5
+            await camera.send((5, layers[3]))
+            goodbye = await camera.goodbye()
+            assert goodbye.code == ingest_pb2.GOODBYE_CODE_PROTOCOL_ERROR
+            assert goodbye.reason
+            assert sorted(served.stored()) == [0, 1, 2]
+
+    async def test_a_number_that_is_too_large_is_refused(
+        self, tmp_path: Path, layers: list[bytes]
+    ) -> None:
+        async with serving(tmp_path) as served, served.camera() as camera:
+            await camera.send((2**63, layers[0]))
+            goodbye = await camera.goodbye()
+            assert goodbye.code == ingest_pb2.GOODBYE_CODE_PROTOCOL_ERROR
+            assert served.stored() == {}
+
+    async def test_a_clock_that_jumps(self, tmp_path: Path, layers: list[bytes]) -> None:
+        """Both ways by years, and in steps from the layer before."""
+        now_us, year_us = int(time.time() * 1e6), 365 * 86_400 * 10**6
+        async with serving(tmp_path) as served, served.camera() as camera:
+            moments = [now_us, now_us + 50 * year_us, 0, now_us - year_us]
+            for seq, at in enumerate(moments):
+                entry = ingest_pb2.Layer(seq=seq, captured_at_us=at, data=layers[seq])
+                await camera.write(layers=ingest_pb2.Layers(first=seq, layers=[entry]))
+            step = ingest_pb2.Layer(captured_step_us=-2 * year_us, data=layers[4])
+            await camera.write(layers=ingest_pb2.Layers(first=4, layers=[step]))
+            moments.append(moments[-1] - 2 * year_us)
+            await camera.boxes(range(5))
+            assert camera.acked == 5
+            assert all(r.outcome == Outcome.STORED for r in camera.results.values())
+            stored = served.stored()
+            assert [round(stored[n].captured_at * 1e6) for n in range(5)] == pytest.approx(moments)
+            assert served.count("glimpse_capture_to_boxes_seconds_count") == 5
+            assert served.count("glimpse_camera_delay_seconds_sum", camera="gate") >= 0
+
+
+class TestCorruptStore:
+    @pytest.mark.parametrize("when", ["before", "meanwhile"])
+    async def test_it_is_set_aside_and_cameras_go_on(
+        self, tmp_path: Path, layers: list[bytes], when: str
+    ) -> None:
+        path = data_files(tmp_path)[0]
+
+        def rot() -> None:
+            size = path.stat().st_size
+            with path.open("r+b") as file:
+                file.seek(4096)
+                file.write(b"\xff" * (size - 4096))
+
+        async with serving(tmp_path) as served:
+            token = served.token("camera", "gate")
+            async with served.camera(token=token) as camera:
+                await camera.send((0, layers[0]))
+                await camera.boxes([0])
+                await until(lambda: served.stored()[0].boxes is not None)
+                if when == "meanwhile":
+                    store = served.running.ingest.intake._store
+                    assert isinstance(store, SqliteFrameStore)
+                    db = store._database._db
+                    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    db.execute("PRAGMA shrink_memory")
+                    rot()
+                    await camera.send((1, layers[1]))
+                    await camera.boxes([1])
+                    assert camera.acked == 2
+                    assert sorted(served.stored()) == [1]
+        if when == "before":
+            rot()
+            async with serving(tmp_path) as served, served.camera(token=token) as camera:
+                await camera.send((1, layers[1]))
+                await camera.boxes([1])
+                assert sorted(served.stored()) == [1]
+        assert path.with_name(path.name + ".corrupt-1").exists()
+
+
 class TestCorruptBody:
     async def test_it_is_stored_and_says_why_it_has_no_boxes(
         self, tmp_path: Path, layers: list[bytes], corrupt: bytes
@@ -339,6 +441,27 @@ class TestBackPressure:
                 gate.set()
             await asyncio.gather(sender, reader)
             assert camera.acked == 40
+
+    async def test_a_camera_that_comes_back_again_and_again_piles_up_nothing(
+        self, tmp_path: Path, layers: list[bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with serving(tmp_path, credits=4) as served:
+            token = served.token("camera", "gate")
+            with held(monkeypatch, LayerDetector, "detect_read") as gate:
+                for n in range(6):
+                    async with served.camera(token=token, boot=f"b{n}") as camera:
+                        await camera.send(*((4 * n + i, layers[i]) for i in range(4)))
+                        if not n:
+                            await camera.acks(4)
+                under_way = served.running.ingest.under_way
+                assert len(under_way["gate"]) <= 10  # a message of four at the full window
+                assert len(served.stored()) <= 8
+                gate.set()
+            await until(lambda: not under_way["gate"])
+            assert all(frame.boxes is not None for frame in served.stored().values())
+            async with served.camera(token=token, boot="b6") as camera:
+                await camera.send((24, layers[0]))
+                await camera.boxes([24])
 
     async def test_a_camera_that_does_not_listen_fills_nothing(
         self, tmp_path: Path, layers: list[bytes]

@@ -41,8 +41,11 @@ def test_counts_are_those_of_all_words_together() -> None:
 
 def test_states_are_those_of_the_last_word() -> None:
     first = {"spool_frames": 9, "spool_oldest_s": 60, "quality": 255, "budget": 1250}
-    metrics = told(("b1", first), ("b1", {"spool_frames": 2, "quality": 4_000_000_000}))
+    second = {"spool_frames": 2, "spool_bytes": 500, "spool_max_bytes": 4096}
+    metrics = told(("b1", first), ("b1", second | {"quality": 4_000_000_000}))
     assert value(metrics, "spool_frames") == 2
+    assert value(metrics, "spool_bytes") == 500
+    assert value(metrics, "spool_max_bytes") == 4096
     assert value(metrics, "spool_oldest_seconds") == 0
     assert value(metrics, "quality") == 1.0  # no camera makes it more
     assert value(metrics, "uplink_budget_bytes") == 0

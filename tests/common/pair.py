@@ -483,6 +483,10 @@ def _message(message: ev.ToServer | ev.ToEdge) -> str:
         case ev.AuxiliaryReply(request, outcome, reason, size, data):
             piece = f" {len(data)} of {size} bytes" if size else ""
             return f"AuxiliaryReply {request} {outcome.name}{piece}{_quoted(reason)}"
+        case ev.StillPiece(seq, size, first, data):
+            return f"StillPiece {seq}: {len(data)} of {size} bytes after {first}"
+        case ev.StillResult(seq, outcome, reason):
+            return f"StillResult {seq} {outcome.name}{_quoted(reason)}"
         case ev.Telemetry():
             return f"Telemetry {message.captured} captured"
         case ev.Goodbye(code, reason, retry_after):

@@ -47,6 +47,16 @@ def test_a_pooling_that_cannot_be(factor: int) -> None:
         make(profiles=("detect", "recognise"), codec={"pool_recognise": factor})
 
 
+def test_files_beside_are_hashed_and_leave_the_id_as_it_was() -> None:
+    plain, made = make(), make(beside={"prior/unet/config.json": b"{}"})
+    assert made.model_id == plain.model_id
+    assert Manifest.parse(made.to_json()) == made
+    assert b"beside" not in plain.to_json()
+    made.verify("prior/unet/config.json", b"{}")
+    with pytest.raises(ModelMismatch, match=r"prior/unet/config\.json"):
+        made.verify("prior/unet/config.json", b"[]")
+
+
 def test_verify_names_the_file() -> None:
     made = make()
     made.verify("encoder.onnx", b"network")
@@ -72,6 +82,10 @@ def test_verify_names_the_file() -> None:
         ("labels", [1]),
         ("profiles", None),
         ("trained", {"steps": 3}),
+        ("beside", []),
+        ("beside", {"prior/../a": {"sha256": "0" * 64, "bytes": 1}}),
+        ("beside", {"/a": {"sha256": "0" * 64, "bytes": 1}}),
+        ("beside", {"prior/a": {"sha256": "0" * 63, "bytes": 1}}),
         ("unknown", 1),
     ],
 )

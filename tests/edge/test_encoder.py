@@ -62,6 +62,16 @@ def test_the_best_layer_within_so_many_bytes(encoder: Encoder, most: int) -> Non
         assert len(encoder.layer(analysis, (quality + 1) / 255)) > most
 
 
+def test_a_size_within_range_is_met_within_a_twentieth() -> None:
+    shipped = Encoder(load_weights(), threads=1, side=256)
+    for seed in (1, 2):
+        analysis = shipped.analyse(picture(240, 320, seed))
+        least, largest = (len(shipped.layer(analysis, quality)) for quality in (0, 1))
+        assert largest > 5 * least
+        for most in np.geomspace(least, largest, 8).astype(int).tolist():
+            assert 0.95 * most <= len(shipped.layer_within(analysis, most)) <= most
+
+
 def test_the_smallest_layer_where_none_is_small_enough(encoder: Encoder) -> None:
     analysis = encoder.analyse(picture(240, 320))
     assert encoder.layer_within(analysis, 1) == encoder.layer(analysis, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from edge.rate import MESSAGE_COST, Limits, Plan, RateControl, Thinned
@@ -230,6 +230,7 @@ def test_an_outage() -> None:
     st.sampled_from([0.0, 1.0]),
     st.integers(0, 1000),
 )
+@example([(27.732, 21.0), (17.7228, 17.7228)], 0.0685, 600.0, 0.0, 429)  # what an outage held back
 def test_any_trace_is_lived_through(
     pieces: list[tuple[float, float]],
     delay: float,

@@ -89,3 +89,58 @@ def test_it_wakes_when_there_is_room() -> None:
         now = rate.wake
         rate.release([], now)
         assert rate.reply(10_000, [], now)
+
+
+def still(rate: RateControl, seconds: float, *, layers: int) -> tuple[int, float, float]:
+    """(still bytes, wire bytes, longest wait of a layer) with so many layers of 100 B a second."""
+    now, went, wire, total = 0.0, 0, 0.0, 0
+    waiting: list[float] = []
+    longest = 0.0
+    for tick in range(round(seconds * 20)):
+        now = tick / 20
+        if layers and tick % (20 // layers) == 0:
+            waiting.append(now)
+        ready = [100] * len(waiting)
+        if count := rate.release(ready, now):
+            rate.sent(ready[:count], now)
+            total += count
+            wire += 100 * count + MESSAGE_COST + LAYER_COST * count
+            longest = max(longest, *(now - since for since in waiting[:count]))
+            del waiting[:count]
+            rate.acked(total, now + 0.05)
+        rate.reply(0, [100] * len(waiting), now)
+        while most := rate.spare((1 << 20) - went, [100] * len(waiting), now):
+            went += most
+            rate.replied(most, now)
+            wire += most + MESSAGE_COST / 2
+        assert rate.wake is None or rate.wake > now
+    return went, wire, longest
+
+
+def test_a_still_takes_what_the_budget_leaves_and_no_layer_waits_for_it() -> None:
+    went, wire, longest = still(RateControl(Limits(budget=BUDGET), 0.0), 60.0, layers=1)
+    assert went >= 0.4 * 60 * (BUDGET - MESSAGE_COST - 145)
+    assert wire <= 1.05 * 60 * BUDGET
+    assert longest <= 0.1
+
+
+def test_a_still_waits_where_layers_take_all_there_is() -> None:
+    went, wire, _ = still(RateControl(Limits(budget=BUDGET), 0.0), 60.0, layers=4)
+    assert went <= 1200  # what was saved up before the first layer
+    assert wire <= 1.05 * 60 * BUDGET
+
+
+def test_without_a_limit_a_still_goes_piece_by_piece() -> None:
+    rate = RateControl(Limits(), 0.0)
+    assert rate.spare(50_000, [], 0.0) == 1200
+    rate.replied(1200, 0.0)
+    assert rate.spare(50_000, [], 0.0) == 0
+    assert rate.wake is not None
+    assert rate.spare(50_000, [], rate.wake) == 1200
+    assert rate.spare(0, [], 100.0) == 0
+
+
+def test_a_still_waits_for_replies() -> None:
+    rate = RateControl(Limits(budget=BUDGET), 0.0)
+    assert rate.reply(9000, [], 0.0) > 0
+    assert rate.spare(9000, [], 0.0) == 0

@@ -50,14 +50,14 @@ class TestContract:
         assert spool.peek(0, 10) == ((), 0)
         assert spool.drop([layer(5).frame]) == 0
         assert spool.append([]) == ()
-        assert spool.status() == SpoolStatus(0, 0, None)
+        assert spool.status() == SpoolStatus(0, 0, None, 1000)
 
     def test_layers_come_out_as_they_went_in(self, spool: Spool) -> None:
         assert spool.append([layer(1), layer(2)]) == ()
         assert spool.append([layer(3)]) == ()
         assert waiting(spool) == (layer(1), layer(2), layer(3))
         assert spool.peek(0, 2)[0] == (layer(1), layer(2))
-        assert spool.status() == SpoolStatus(3, 300, 1001.0)
+        assert spool.status() == SpoolStatus(3, 300, 1001.0, 1000)
 
     def test_peeking_takes_nothing_and_goes_on_after_a_cursor(self, spool: Spool) -> None:
         spool.append([layer(n) for n in range(6)])
@@ -82,7 +82,7 @@ class TestContract:
         assert spool.drop([*settled, layer(1, camera="yard").frame]) == 3
         assert spool.drop(settled) == 0
         assert waiting(spool) == (layer(1), layer(4), layer(5))
-        assert spool.status() == SpoolStatus(3, 300, 1001.0)
+        assert spool.status() == SpoolStatus(3, 300, 1001.0, 1000)
 
     def test_an_earlier_boot_comes_first(self, spool: Spool) -> None:
         spool.append([layer(7, boot="zz"), layer(8, boot="zz")])
@@ -95,19 +95,19 @@ class TestContract:
         spool.append([layer(1), layer(2)])
         assert spool.append([layer(1, size=50), layer(2)]) == ()
         assert waiting(spool) == (layer(1), layer(2))
-        assert spool.status() == SpoolStatus(2, 200, 1001.0)
+        assert spool.status() == SpoolStatus(2, 200, 1001.0, 1000)
 
     def test_a_full_spool_expires_the_oldest_and_names_them(self, spool: Spool) -> None:
         spool.append([layer(n) for n in range(10)])
         expired = spool.append([layer(10), layer(11, size=150)])
         assert expired == tuple(Expired(layer(n).frame, FULL) for n in range(3))
         assert names(waiting(spool)) == [("b1", n) for n in range(3, 12)]
-        assert spool.status() == SpoolStatus(9, 950, 1003.0)
+        assert spool.status() == SpoolStatus(9, 950, 1003.0, 1000)
 
     def test_a_batch_over_the_bound_keeps_its_newest(self, spool: Spool) -> None:
         expired = spool.append([layer(n) for n in range(12)])
         assert expired == tuple(Expired(layer(n).frame, FULL) for n in range(2))
-        assert spool.status() == SpoolStatus(10, 1000, 1002.0)
+        assert spool.status() == SpoolStatus(10, 1000, 1002.0, 1000)
 
     def test_a_layer_that_never_fits_expires_alone(self, spool: Spool) -> None:
         spool.append([layer(1)])
@@ -125,7 +125,7 @@ class TestContract:
         expired = spool.append([layer(9, size=300)])
         assert [e.frame.seq for e in expired] == [0, 1, 2, 3]
         assert [n for _, n in names(waiting(spool))] == [4, 5, 6, 7, 9]
-        assert spool.status() == SpoolStatus(5, 4 * 100 + 300, 1004.0)
+        assert spool.status() == SpoolStatus(5, 4 * 100 + 300, 1004.0, 1000)
 
     def test_an_acked_layer_takes_nothing_along(self, spool: Spool) -> None:
         spool.append([Layer(FrameId("gate", "b1", 0), 1000.0, INTRA)])
@@ -145,7 +145,7 @@ def test_the_next_process_finds_what_was_spooled_and_its_bound(tmp_path: Path) -
     first.append([layer(n) for n in range(9)])
     first.close()
     second = SqliteSpool(path, "gate", max_bytes=1000)
-    assert second.status() == SpoolStatus(9, 900, 1000.0)
+    assert second.status() == SpoolStatus(9, 900, 1000.0, 1000)
     assert second.append([layer(1, boot="b2", size=200)]) == (Expired(layer(0).frame, FULL),)
     second.close()
 
@@ -212,7 +212,7 @@ def test_a_spool_that_rots_while_open_is_set_aside_and_its_cursors_count_on(
     assert spool.set_aside == 1
     assert spool.append([layer(500)]) == ()
     assert spool.peek(cursor, 9) == ((layer(500),), cursor + 1)
-    assert spool.status() == SpoolStatus(1, 100, 1500.0)
+    assert spool.status() == SpoolStatus(1, 100, 1500.0, 100_000)
     spool.close()
 
 
@@ -224,7 +224,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
     with pytest.raises(StoreFull):
         spool.append([layer(2), layer(3, size=50_000)])
     assert waiting(spool) == (layer(1),)
-    assert spool.status() == SpoolStatus(1, 100, 1001.0)
+    assert spool.status() == SpoolStatus(1, 100, 1001.0, 10_000_000)
     assert spool.append([layer(4)]) == ()
     spool.close()
 

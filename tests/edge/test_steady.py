@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -217,3 +218,73 @@ def test_a_spool_without_trouble_found_nothing(tmp_path: Path) -> None:
     rig.frame()
     assert rig.spool.take_found() == Found()
     rig.spool.close()
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "replaced"])
+def test_a_file_that_is_removed_is_begun_anew_and_its_frames_are_counted(
+    tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "spool" / "gate.sqlite"
+    earlier = Rig(path, boot="b0")
+    earlier.spool.append([Layer(FrameId("gate", "b0", n), 1.0, bytes(500)) for n in range(40)])
+    earlier.spool.close()
+    rig = Rig(path)
+    for _ in range(30):
+        rig.frame()
+    rig.ack(*range(10))
+    _, cursor = rig.spool.peek(0, 1000)
+    if what == "folder":
+        shutil.rmtree(path.parent)
+    else:
+        path.unlink()
+        if what == "replaced":
+            SqliteSpool(path, "gate", max_bytes=1 << 20).close()
+    assert rig.adds_up  # it is seen without a frame
+    assert rig.ledger.expired == {"spool_removed": 20}
+    assert rig.ledger.earlier_lost == 40
+    assert rig.frame() == ()
+    assert rig.waiting() == [30]
+    assert rig.spool.peek(cursor, 10)[0] == (layer(30),)  # who reads on misses nothing
+    assert rig.adds_up
+    assert rig.spool.trouble is None
+    rig.ledger.ended = True
+    rig.spool.close()
+    [account] = read_accounts(path)
+    assert account.adds_up
+    assert (account.captured, account.acked, account.waiting) == (31, 10, 1)
+    assert account.expired == {"spool_removed": 20}
+
+
+def test_a_file_that_comes_back_brings_its_frames(tmp_path: Path) -> None:
+    folder, away = tmp_path / "spool", tmp_path / "away"
+    rig = Rig(folder / "gate.sqlite")
+    for _ in range(20):
+        rig.frame()
+    folder.rename(away)
+    rig.frame()
+    assert rig.adds_up
+    assert rig.ledger.expired == {"spool_removed": 20}
+    shutil.rmtree(folder)
+    away.rename(folder)
+    rig.frame()
+    assert rig.adds_up
+    assert rig.ledger.expired == {"spool_removed": 1}
+    assert rig.waiting() == [*range(20), 21]
+    rig.spool.close()
+
+
+def test_a_new_file_that_no_disk_takes_is_told_when_one_does(rig: Rig, disk: Disk) -> None:
+    for _ in range(5):
+        rig.frame()
+    disk.fill()
+    for file in disk.folder.glob("gate.sqlite*"):
+        file.unlink()
+    rig.rest()
+    while not rig.frame():
+        assert rig.seq < 2000
+    assert rig.adds_up
+    disk.free()
+    rig.rest()
+    assert rig.frame() == ()
+    assert rig.adds_up
+    assert rig.ledger.expired["spool_removed"] >= 5

@@ -28,14 +28,14 @@ def test_it_says_what_the_ledger_and_the_spool_say() -> None:
     ledger.quality_sum = 0.5
     ledger.on_settled("b1", 1, refused=False)
     ledger.on_expired([Expired(FrameId("gate", "b1", 9), ExpiryReason.SPOOL_FULL)])
-    told = telemetry(ledger, SpoolStatus(4, 400, 900.0), WireBytes(50, 60), 1250.4, 1000.5)
-    assert told == Telemetry(10, 3, 3, 1, 1, 1, 4, 100, 128, 110, 2, 1250)
+    told = telemetry(ledger, SpoolStatus(4, 400, 900.0, 1000), WireBytes(50, 60), 1250.4, 1000.5)
+    assert told == Telemetry(10, 3, 3, 1, 1, 1, 4, 100, 128, 110, 2, 1250, 400, 1000)
 
 
 def test_what_is_not_known_or_not_there() -> None:
-    told = telemetry(Ledger("b1", 0), SpoolStatus(0, 0, None), None, math.inf, 0.0)
-    assert told == Telemetry()
-    future = telemetry(Ledger("b1", 0), SpoolStatus(1, 9, 5000.0), None, 0.2, 1000.0)
+    told = telemetry(Ledger("b1", 0), SpoolStatus(0, 0, None, 1000), None, math.inf, 0.0)
+    assert told == Telemetry(spool_max_bytes=1000)
+    future = telemetry(Ledger("b1", 0), SpoolStatus(1, 9, 5000.0, 1000), None, 0.2, 1000.0)
     assert (future.spool_oldest_s, future.budget) == (0, 1)
 
 

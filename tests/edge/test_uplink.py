@@ -234,6 +234,43 @@ async def test_a_full_spool_expires_and_the_ledger_knows() -> None:
     assert rig.adds_up
 
 
+async def test_a_chain_does_not_go_on_after_its_last_layer_expired() -> None:
+    """Nothing came for long: the next frame must not lean on one that is gone."""
+    broken: list[int] = []
+    clock = [0.0]
+    spool = MemorySpool("gate", max_bytes=1 << 20, max_age=100.0, clock=lambda: clock[0])
+    rig = Rig(Link(f"127.0.0.1:{free_port()}", plaintext=True), spool=spool)
+    rig.uplink = Uplink(
+        rig.session, rig.uplink._link, spool, rig.ledger, break_off=lambda: broken.append(1)
+    )
+
+    def frame(seq: int, data: bytes) -> None:
+        rig.ledger.captured += 1
+        rig.ledger.on_coded(seq, 0.0, len(data))
+        rig.uplink.frame(seq, 1e9, data)
+
+    task = asyncio.create_task(rig.uplink.run())
+    first = pack(HEADER, b"first")
+    frame(0, first)
+    await until(lambda: spool.status().frames == 1)
+    clock[0] = 200.0
+    rig.uplink.expire()
+    await until(lambda: rig.ledger.expired == {"too_old": 1})
+    assert broken == [1]
+    frame(1, pack_inter(Kind.MACHINE_INTER, 100, link(first), b"second"))  # was coded already
+    anew = pack(HEADER, b"anew")
+    frame(2, anew)
+    await until(lambda: spool.status().frames == 1)
+    assert spool.peek(0, 9)[0][0].data == anew
+    assert rig.ledger.expired == {"too_old": 1, "chain_broken": 1}
+    rig.uplink.begin_chain()  # its file is gone, say
+    frame(3, pack_inter(Kind.MACHINE_INTER, 100, link(anew), b"fourth"))
+    rig.uplink.stop()
+    await task
+    assert rig.ledger.expired == {"too_old": 1, "chain_broken": 2}
+    assert rig.adds_up
+
+
 async def test_a_spool_that_cannot_be_read_is_read_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edge.uplink, "_READ_AGAIN_S", 0.02)
     failures = list(range(3))
@@ -364,6 +401,19 @@ async def trouble_of(link: Link) -> GlimpseError:
     await task
     assert rig.uplink.trouble is not None
     return rig.uplink.trouble
+
+
+@pytest.mark.parametrize(("days", "fault"), [(-400, "has expired"), (2, "is not valid yet")])
+async def test_a_certificate_out_of_its_time(tmp_path: Path, days: int, fault: str) -> None:
+    """It is renewed one day, or the clock set right: the camera goes on trying."""
+    then = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+    files = make_certificates(tmp_path, ["127.0.0.1"], then)
+    pair = (files.key.read_bytes(), files.certificate.read_bytes())
+    async with serving(Server(MODEL), grpc.ssl_server_credentials([pair])) as server:
+        trouble = await trouble_of(Link(server.address, files.authority.read_bytes()))
+    assert isinstance(trouble, Unreachable)
+    assert fault in str(trouble)
+    assert "clock" in str(trouble)
 
 
 async def test_tls_to_a_plaintext_server(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from common.events import (
     Outcome,
     RateTarget,
     Results,
+    StillPiece,
+    StillResult,
     Telemetry,
     ToEdge,
     ToServer,
@@ -36,18 +38,21 @@ UP: list[ToServer] = [
     Layers(2**40, (LayerEntry("", 1, 1.75e9, b"a"), LayerEntry("old", 9, 0.000001, b"\0" * 99))),
     AuxiliaryReply(7, AuxiliaryOutcome.SENT, "", 9, b"piece"),
     AuxiliaryReply(8, AuxiliaryOutcome.EXPIRED, "it is gone"),
+    StillPiece(7, 1 << 18, 1200, b"piece"),
     Telemetry(*range(1, 13)),
     Goodbye(GoodbyeCode.DONE, "the source has ended"),
 ]
 DOWN: list[ToEdge] = [
     Welcome("s1", RANGES, 64, 1 << 20),
-    Welcome("s1", (), 64, 1 << 20, ("person", "car"), True),
+    Welcome("s1", (), 64, 1 << 20, ("person", "car"), True, 1 << 18),
     Results(7, 71, (FrameResult("", 4, Outcome.STORED, packed=b"\0"),)),
     Results(7, 71, (FrameResult("", 1, Outcome.STORED, "", (BOX,)),)),
     Results(7, 71, (FrameResult("old", 2, Outcome.REFUSED, "malformed"),)),
     Results(0, 0, (FrameResult("", 3, Outcome.STORED, "", ()),)),  # looked, and saw nothing
     RateTarget(2500),
     AuxiliaryRequest(7, "old", 9, 255, 1.5, True),
+    StillResult(7, Outcome.STORED),
+    StillResult(2**63 - 1, Outcome.REFUSED, "not an AVIF file"),
     Goodbye(GoodbyeCode.SHUTTING_DOWN, "the server shuts down", 1.5),
 ]
 

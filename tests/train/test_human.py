@@ -88,7 +88,9 @@ def test_from_pictures_to_a_decoder(pictures: Path, below: Path, tmp_path: Path)
     manifest = human.export(
         below, tmp_path / "auxiliary", run.folder, refined.folder, weights, "made-in-a-test"
     )
+    assert any(name.startswith("prior/unet/") for name in manifest.beside)
     decoder = HumanDecoder.load(weights / "human", "cpu")
+    assert decoder.refines
     assert decoder.model_id == manifest.model_id
     assert decoder.version == "made-in-a-test"
     network, _ = machine.load_network(below)

@@ -90,8 +90,8 @@ export class FrameDialog extends EventTarget {
   #paint() {
     if (!this.#dialog.open || !this.#frame) return;
     const { width, height, boxes: rows, presences } = this.#frame;
-    const { layers, withBoxes, alt } = this.#picture;
-    say(this.#caption, caption(this.#frame, layers.length > 0));
+    const { layers, withBoxes, alt, seenAt } = this.#picture;
+    say(this.#caption, caption(this.#frame, layers.length > 0, seenAt));
     this.#canvas.setAttribute("aria-label", `${alt || "An empty canvas"}${rows ? `; boxes: ${inView(this.#frame)}` : ""}`);
     this.#canvas.style.aspectRatio = `${width || 4} / ${height || 3}`;
     fit(this.#canvas);
@@ -113,10 +113,11 @@ export class FrameDialog extends EventTarget {
   }
 }
 
-function caption(frame, hasPicture) {
+function caption(frame, hasPicture, seenAt) {
   if (frame.fault) return `The detector could not read this layer: ${frame.fault}.`;
   if (frame.boxes === null || frame.boxes === undefined) return "";
-  const origin = hasPicture ? "The picture was made here, from the layers: the camera sent none." : "No picture of it was ever sent.";
+  const made = seenAt ? `The picture was made here, from the layers and a still of ${seenAt}.` : "The picture was made here, from the layers: the camera sent none.";
+  const origin = hasPicture ? made : "No picture of it was ever sent.";
   if (frame.presences?.length) return `This layer says what is in view, and not where. ${origin}`;
   return frame.boxes.length ? `What the detector saw in this frame. ${origin}` : "The detector looked at this frame and saw nothing that it knows.";
 }

@@ -4,19 +4,20 @@
 
 import { Refused, toLogin } from "./api.js";
 import { el, say } from "./dom.js";
-import { bytes, plural } from "./format.js";
+import { bytes, clock, plural, when } from "./format.js";
 
 const LINGER_MS = 250; // who steps through frames does not ask for each
 const STEPS = [1, 2, 4, 8];
 const FAITHFUL = "Faithful view: no detail in it is generated.";
 const GENERATED = "Detail is generated. It is plausible, and it is not evidence.";
+const RESTORED = [255, 140, 0]; // the colour of what was not seen, on the map
 
 /** Events: 'change': there is something else to draw. */
 export class Picture extends EventTarget {
   #path = null;
   #leaving = null;
   #linger = 0;
-  #faithful = null; // {bitmap, done, url}
+  #faithful = null; // {bitmap, map, done, url}; map: of what was restored, or null
   #refined = null;
   #preview = null; // {bitmap, step} while steps are made
   #fetch = false; // the camera may be asked
@@ -24,6 +25,7 @@ export class Picture extends EventTarget {
 
   #share = el("input", { type: "range", min: 0, max: 100, value: 100, "aria-label": "From the faithful view to generated detail", input: () => this.#shared() });
   #boxes = el("button", { type: "button", "aria-pressed": "true", click: () => this.#toggle() }, "Boxes");
+  #map = el("button", { type: "button", "aria-pressed": "false", hidden: true, title: "Orange: restored. Clear: as it was seen.", click: () => this.#mapped() }, "What was seen");
   #label = el("p", { class: "meaning", hidden: true });
   #news = el("p", { class: "news", role: "status" });
   #bar = el("progress", { max: 1, "aria-label": "Making the picture", hidden: true });
@@ -33,16 +35,27 @@ export class Picture extends EventTarget {
 
   /** What stands below the picture. */
   tools = el("div", { class: "tools" },
-    el("div", { class: "tools-row" }, this.#boxes, this.#fade),
+    el("div", { class: "tools-row" }, this.#boxes, this.#map, this.#fade),
     this.#label, el("div", { class: "progress" }, this.#news, this.#stop), this.#bar);
 
   /** What is to be drawn, in order: [{bitmap, alpha}]. */
   get layers() {
     const detail = this.#preview ?? this.#refined;
     const faithful = this.#faithful && { bitmap: this.#faithful.bitmap, alpha: 1 };
-    if (!detail) return faithful ? [faithful] : [];
     const alpha = this.#preview ? 1 : this.#share.value / 100;
-    return [faithful, { bitmap: detail.bitmap, alpha }].filter((layer) => layer?.alpha);
+    const shown = [faithful, detail && { bitmap: detail.bitmap, alpha }];
+    if (this.#map.getAttribute("aria-pressed") === "true") shown.push({ bitmap: this.#shown?.map, alpha: 0.6 });
+    return shown.filter((layer) => layer?.alpha && layer.bitmap);
+  }
+
+  /** When what has not changed was seen, in words; empty: there was no reference picture. */
+  get seenAt() {
+    const at = this.#shown?.done.seen?.at;
+    return at ? `${when(at, Date.now() / 1000)} ${clock(at)}` : "";
+  }
+
+  get #shown() {
+    return this.#refined ?? this.#faithful;
   }
 
   get withBoxes() {
@@ -79,7 +92,8 @@ export class Picture extends EventTarget {
     this.#path = this.#leaving = this.#faithful = this.#refined = this.#preview = null;
     this.#fetch = false;
     this.#idle();
-    this.#label.hidden = this.#fade.hidden = true;
+    this.#label.hidden = this.#fade.hidden = this.#map.hidden = true;
+    this.#map.setAttribute("aria-pressed", "false");
   }
 
   async #ask(steps) {
@@ -124,11 +138,11 @@ export class Picture extends EventTarget {
 
   async #keep(done, signal) {
     const file = blob(done.file, "image/png");
-    const bitmap = await createImageBitmap(file);
+    const [bitmap, map] = await Promise.all([createImageBitmap(file), done.seen && seenMap(done.seen)]);
     if (signal.aborted) return;
     const which = done.generated ? this.#refined : this.#faithful;
     if (which) URL.revokeObjectURL(which.url);
-    const kept = { bitmap, done: { ...done, file: null }, url: URL.createObjectURL(file) };
+    const kept = { bitmap, map, done: { ...done, file: null }, url: URL.createObjectURL(file) };
     if (done.generated) {
       this.#refined = kept;
       this.#share.value = 100;
@@ -144,12 +158,19 @@ export class Picture extends EventTarget {
     this.#fade.hidden = !(this.#refined && this.#faithful);
     this.#label.hidden = !(this.#refined || this.#faithful);
     this.#label.classList.toggle("generated", Boolean(detail));
-    say(this.#label, detail ? GENERATED : FAITHFUL);
+    this.#map.hidden = !this.#shown?.map;
+    const seen = this.seenAt && ` Background as seen at ${this.seenAt}.`;
+    say(this.#label, `${detail ? GENERATED : FAITHFUL}${seen}`);
     this.#changed();
   }
 
   #toggle() {
     this.#boxes.setAttribute("aria-pressed", String(!this.withBoxes));
+    this.#changed();
+  }
+
+  #mapped() {
+    this.#map.setAttribute("aria-pressed", String(this.#map.getAttribute("aria-pressed") !== "true"));
     this.#changed();
   }
 
@@ -181,7 +202,7 @@ export class Picture extends EventTarget {
   /** The panel's section, as things are; with what went wrong, and what to do about it. */
   #show(error = null) {
     const busy = !this.#bar.hidden;
-    const shown = this.#refined ?? this.#faithful;
+    const shown = this.#shown;
     this.#section.replaceChildren(...[el("h3", {}, "Picture"),
       error ? fault(error, () => this.#ask(this.#last)) : "",
       shown ? facts(shown.done) : error ? "" : el("p", { class: "hint" }, busy ? "It is being made." : "It was stopped."),
@@ -253,6 +274,13 @@ async function* lines(body) {
 
 const blob = (text, type) => new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], { type });
 
+/** A cell is the more orange, the less of it was seen. */
+function seenMap({ columns, rows, shares }) {
+  const map = new ImageData(columns, rows);
+  Array.from(atob(shares), (c) => c.charCodeAt(0)).forEach((share, i) => map.data.set([...RESTORED, 255 - share], 4 * i));
+  return createImageBitmap(map);
+}
+
 const picture = (text, type) => createImageBitmap(blob(text, type));
 
 function facts(done) {
@@ -262,7 +290,7 @@ function facts(done) {
     ["Steps", done.steps ? `${done.steps}, seed ${done.seed}` : "0: the faithful view"],
     ["Decoder", done.decoder],
   ];
-  if (done.seen !== null) rows.push(["Seen before", `${Math.round(done.seen * 100)}% of it, in an earlier still`]);
+  if (done.seen !== null) rows.push(["Seen before", `${Math.round(done.seen.share * 100)}% of it, in an earlier still`]);
   return [
     el("dl", {}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
     ...done.notes.map((note) => el("p", { class: "note" }, `${note[0].toUpperCase()}${note.slice(1)}.`)),

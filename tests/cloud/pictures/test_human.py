@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from cloud.pictures.human import HumanDecoder, Pixels, Reference
+from cloud.models.prior import Prior
+from cloud.pictures.human import HumanDecoder, Pixels
 from cloud.pictures.tiles import Tiles
+from cloud.pictures.values import Reference
 from common.codec import Coded
 from common.errors import CorruptStream, DecoderUnavailable, ModelMismatch, WrongBase
 from edge.auxiliary import AuxiliaryEncoder
@@ -184,6 +186,32 @@ def test_a_folder_that_is_none_says_what_is_wrong(tmp_path: Path) -> None:
     (folder / "fusion.safetensors").unlink()
     with pytest.raises(ModelMismatch, match="No such file"):
         HumanDecoder.load(folder)
+
+
+def test_a_prior_that_is_damaged_exchanged_or_not_whole_is_refused(tmp_path: Path) -> None:
+    tiny_weights(tmp_path)
+    folder = tiny_human(tmp_path)
+    HumanDecoder.load(folder, "cpu")
+    weights = folder / "prior" / "unet" / "diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(ModelMismatch, match=r"prior/unet/diffusion.*its hash differs"):
+        HumanDecoder.load(folder, "cpu")
+    weights.unlink()
+    with pytest.raises(ModelMismatch, match=r"prior/unet/diffusion.*is missing"):
+        HumanDecoder.load(folder, "cpu")
+    weights.write_bytes(whole)
+    (folder / "prior" / "unet" / "more.bin").write_bytes(b"")
+    with pytest.raises(ModelMismatch, match=r"prior/unet/more\.bin is not a file of model"):
+        HumanDecoder.load(folder, "cpu")
+
+
+def test_a_prior_that_the_manifest_does_not_know_is_refused(tmp_path: Path) -> None:
+    tiny_weights(tmp_path)
+    folder = tiny_human(tmp_path, prior=False)
+    Prior.fresh((32, 32, 32)).save(folder / "prior")
+    with pytest.raises(ModelMismatch, match=r"prior/.* is not a file of model tiny-human-0"):
+        HumanDecoder.load(folder, "cpu")
 
 
 def test_tiles_are_blended_without_a_seam() -> None:

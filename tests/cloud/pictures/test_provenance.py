@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cloud.pictures.provenance import FAITHFUL, GENERATED, provenance, with_provenance
-from cloud.pictures.values import Picture, Subject, Work
+from cloud.pictures.values import Picture, Still, Subject, Work
 from common.codec import Coded, MachineCodec
 from common.types import FrameId
 from tests.common.latents import scene_model
@@ -36,7 +36,7 @@ def png(shade: int = 7) -> bytes:
 
 
 def said(base: Coded, **changes: Any) -> dict[str, Any]:
-    work = Work(base, b"auxiliary", changes.get("steps", 4), 0.5, 7)
+    work = Work(base, b"auxiliary", changes.get("steps", 4), 0.5, 7, changes.get("still"))
     picture = Picture(png(), 16, 8, "human-1-0d0d", (), changes.get("seen"))
     frame = changes.get("frame", FrameId("gate", "b1", 17))
     captured = changes.get("captured_at", 1_700_000_000.25)
@@ -82,6 +82,20 @@ def test_the_map_of_what_was_seen(base: Coded) -> None:
     seen = said(base, seen=(2, 1, b"\x00\xff"))["seen"]
     assert (seen["columns"], seen["rows"], seen["share"]) == (2, 1, 0.5)
     assert zlib.decompress(b64decode(seen["shares"])) == b"\x00\xff"
+
+
+def test_the_reference_picture_and_when_it_was_seen(base: Coded) -> None:
+    still = Still(b"an avif file", base, FrameId("gate", "b1", 3), 1_700_000_000.0)
+    about = said(base, steps=0, seen=(2, 1, b"\x00\xff"), still=still)
+    reference = about["layers"]["reference"]
+    assert (reference["bytes"], reference["frame"]) == (12, "gate/b1/3")
+    assert reference["captured_at"] == "2023-11-14T22:13:20.000+00:00"
+    assert about["meaning"].startswith(FAITHFUL)
+    assert "as it was seen 2023-11-14T22:13:20" in about["meaning"]
+    unused = said(base, steps=0, still=still)  # the decoder could not use it
+    assert (unused["layers"]["reference"], unused["meaning"]) == (None, FAITHFUL)
+    at_hand = said(base, seen=(2, 1, b"\x00\xff"), still=Still(b"a file", base))
+    assert "seen in an earlier picture" in at_hand["meaning"]
 
 
 def test_a_clock_far_off_is_no_failure(base: Coded) -> None:

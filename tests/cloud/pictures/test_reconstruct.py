@@ -16,10 +16,12 @@ import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
+from cloud.alone import Alone
 from cloud.metrics import Metrics
 from cloud.pictures.cache import PictureCache
 from cloud.pictures.keeper import AuxiliaryKeeper
 from cloud.pictures.reconstruct import Policy, Reconstructor
+from cloud.pictures.stills import Stills
 from cloud.pictures.values import (
     Auxiliaries,
     Done,
@@ -91,6 +93,7 @@ class Studio:
     camera: Camera
     metrics: Metrics
     pictures: Reconstructor
+    stills: Stills
 
     def count(self, sample: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(sample, labels) or 0.0
@@ -130,15 +133,16 @@ async def studio(
     store.put([Layer(name(n), 1000.0 + n, coded(n).data) for n in range(6)])
     metrics = Metrics(CollectorRegistry())
     human = decoder_folder(folder / "human")
+    stills = Stills(store, Alone(store, codec), metrics, most=9, age_s=3600)
     pictures = Reconstructor(
         store, codec,
         AuxiliaryKeeper(store, camera, metrics, deadline_s=30, most=2),
         DecoderProcess(loads(human, CODEC.model_id), timeout_s=60),
         PictureCache(folder / "pictures", max_bytes=cache_bytes, keep_s=3600),
-        metrics, human=human, policy=Policy(**policy),
+        metrics, human=human, stills=stills, policy=Policy(**policy),
     )  # fmt: skip
     running = asyncio.create_task(pictures.run())
-    yield Studio(human, store, camera, metrics, pictures)
+    yield Studio(human, store, camera, metrics, pictures, stills)
     running.cancel()
     await asyncio.wait([running])
     store.close()
@@ -303,6 +307,103 @@ async def test_a_decoder_that_fails_fails_the_picture_and_not_the_server(tmp_pat
         (it.folder / "fail").unlink()
         assert (await it.last(1)).picture.width == 160
         assert it.count("glimpse_decode_failures_total") == 1
+
+
+class TestReference:
+    async def test_the_last_one_before_goes_into_a_picture_and_is_told_of(
+        self, tmp_path: Path
+    ) -> None:
+        async with studio(tmp_path) as it:
+            plain = await it.last(3)
+            assert (plain.still, json.loads(plain.provenance)["layers"]["reference"]) == (None,) * 2
+            for number, shade in ((1, 40), (2, 90), (4, 200)):
+                assert await it.stills.take(name(number), grey(shade)) == ""
+            done = await it.last(3)
+            assert not done.cached
+            assert done.still is not None
+            assert (done.still.frame, done.still.captured_at) == (name(2), 1002.0)
+            with Image.open(io.BytesIO(done.file)) as picture:
+                pixels = np.asarray(picture).astype(int)
+            assert abs(pixels[:16, 32:] - 90).max() < 4  # where the layers are alike
+            about = json.loads(done.provenance)
+            assert about["layers"]["reference"]["bytes"] == len(grey(90))
+            assert about["layers"]["reference"]["frame"] == "gate/b1/2"
+            assert "as it was seen 1970-01-01T00:16:42" in about["meaning"]
+            assert about["seen"]["share"] == pytest.approx(0.5, abs=0.01)
+            assert (await it.last(3)).cached
+            await it.stills.take(name(2), grey(91))
+            assert not (await it.last(3)).cached
+            used = [it.count("glimpse_decode_reference_total", used=u) for u in ("true", "false")]
+            assert used == [3, 1]
+            assert it.count("glimpse_stills_total", camera="gate", outcome="stored") == 4
+
+    async def test_its_own_goes_into_the_frames_own_picture(self, tmp_path: Path) -> None:
+        async with studio(tmp_path) as it:
+            await it.stills.take(name(3), grey(120))
+            done = await it.last(3)
+            with Image.open(io.BytesIO(done.file)) as picture:
+                assert abs(np.asarray(picture).astype(int) - 120).max() < 4
+
+    async def test_one_that_is_too_old_or_of_another_view_does_not(self, tmp_path: Path) -> None:
+        async with studio(tmp_path) as it:
+            y = coded(1).y
+            wide = CODEC.encode(y, width=320, height=240, side=160, quality=102)
+            presence = MachineCodec(drawn(8), 0x1A2B).encode(
+                y, width=160, height=120, side=160, quality=102, profile=1
+            )
+            frames = [(7, 3000.0, wide.data), (8, 8000.0, coded(1).data), (9, 10000.0, b"rot")]
+            frames.append((10, 20000.0, presence.data))
+            it.store.put([Layer(name(n), at, data) for n, at, data in frames])
+            later = [(20, 3001.0), (21, 8000.0 + 3601), (22, 10001.0), (23, 20001.0)]
+            it.store.put([Layer(name(n), at, coded(n).data) for n, at in later])
+            for number, *_ in frames:
+                assert await it.stills.take(name(number), grey(9)) == ""
+            for number, _ in later:
+                assert (await it.pictures.of_frame(name(number))).still is None
+
+    async def test_a_picture_ends_with_what_shows_in_it(self, tmp_path: Path) -> None:
+        async with studio(tmp_path, keep_days=1.0) as it:
+            alone = (await it.pictures.of_frame(name(0))).keep_until
+            it.store._clock = lambda: 1e10
+            it.store.put([Layer(name(9), 1009.0, coded(1).data)])
+            assert (await it.pictures.of_frame(name(9))).keep_until == 1e10 + 86_400
+            await it.stills.take(name(0), grey(9))
+            assert (await it.pictures.of_frame(name(9))).keep_until == alone
+            it.store.pin(name(9))
+            assert (await it.pictures.of_frame(name(9))).keep_until == alone
+
+    async def test_one_that_is_damaged_is_as_if_there_were_none(self, tmp_path: Path) -> None:
+        async with studio(tmp_path) as it:
+            whole = grey(50)
+            assert await it.stills.take(name(1), whole[:-40] + bytes(40)) == ""
+            done = await it.last(2)
+            assert "the reference picture cannot be used" in done.notes[0]
+            assert (done.still, done.picture.seen) == (None, None)
+            assert json.loads(done.provenance)["layers"]["reference"] is None
+
+    @pytest.mark.parametrize("number", [1, 77])
+    async def test_what_is_no_still_is_refused_by_name(self, tmp_path: Path, number: int) -> None:
+        jpeg = io.BytesIO()
+        Image.new("RGB", (160, 120)).save(jpeg, "JPEG")
+        async with studio(tmp_path) as it:
+            for data in (b"no picture", jpeg.getvalue(), grey(1)[:30]):
+                assert await it.stills.take(name(number), data) == "not an AVIF file"
+            wide = io.BytesIO()
+            Image.new("RGB", (4112, 16)).save(wide, "AVIF")
+            assert "4112 x 16" in await it.stills.take(name(1), wide.getvalue())
+            assert await it.stills.take(name(77), grey(1)) == "gate/b1/77 is not stored"
+            assert it.count("glimpse_stills_total", camera="gate", outcome="refused") == 5
+
+    async def test_a_full_store_refuses_it(self, tmp_path: Path) -> None:
+        async with studio(tmp_path) as it:
+            it.store._max_bytes = 1
+            assert "full" in await it.stills.take(name(1), grey(1))
+
+
+def grey(shade: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (160, 120), (shade,) * 3).save(file, "AVIF", quality=90)
+    return file.getvalue()
 
 
 class TestAuxiliary:

@@ -465,6 +465,50 @@ class TestContract:
             store.put_auxiliary(layer(1).frame, Auxiliary(bytes(1_000_001), 9))
         assert store.auxiliary(layer(1).frame) == Auxiliary(b"first", 7)
 
+    def test_the_last_still_up_to_a_moment(self, store: FrameStore) -> None:
+        store.put([*map(layer, range(1, 6)), layer(3, camera="yard")])
+        assert not store.put_still(layer(9).frame, b"of no frame", most=9)
+        for seq in (2, 4):
+            assert store.put_still(layer(seq).frame, b"s" * seq, most=9)
+
+        def last(camera: str, until: float, **since: float) -> tuple[int, bytes] | None:
+            found = store.last_still(camera, until, **since)
+            return None if found is None else (found[0].frame.seq, found[1])
+
+        assert last("gate", 2000.0) == (4, b"ssss")
+        assert last("gate", 1004.0) == (4, b"ssss")
+        assert last("gate", 1003.9) == (2, b"ss")
+        assert last("gate", 1003.9, since=1002.0) == (2, b"ss")
+        assert last("gate", 1003.9, since=1002.1) is None
+        assert last("gate", 1001.9) is None
+        assert last("yard", 2000.0) is None
+        store.put_still(layer(4).frame, b"another", most=9)
+        found = store.last_still("gate", 2000.0)
+        assert found == (store.get(layer(4).frame), b"another")
+
+    def test_stills_count_and_only_the_newest_stay(self, store: FrameStore, clock: Clock) -> None:
+        store.put([layer(n, size=100) for n in range(1, 5)])
+        store.put([layer(1, camera="yard", size=100)])
+        store.put_still(layer(1, camera="yard").frame, bytes(50), most=2)
+        for seq in (1, 3, 2):
+            store.put_still(layer(seq).frame, bytes(10 * seq), most=2)
+        assert [camera.bytes for camera in store.cameras()] == [400 + 30 + 20, 150]
+        assert store.last_still("gate", 1001.0) is None
+        store.put_still(layer(1).frame, bytes(10), most=2)  # too old already
+        assert store.last_still("gate", 1001.0) is None
+        assert store.cameras()[0].bytes == 450
+        clock.now += 1
+        store.put([layer(9, size=100)])
+        store.expire(9, stored_before=clock.now)
+        assert store.last_still("gate", 2000.0) is None
+        assert [camera.bytes for camera in store.cameras()] == [100, 0]
+
+    def test_a_full_store_takes_no_still(self, store: FrameStore) -> None:
+        store.put([layer(1)])
+        with pytest.raises(StoreFull):
+            store.put_still(layer(1).frame, bytes(1_000_001), most=9)
+        assert store.last_still("gate", 2000.0) is None
+
     def test_a_full_store_says_so_and_stores_none_of_the_batch(self, store: FrameStore) -> None:
         store.put([layer(1)])
         batch = [layer(2), *(layer(n, size=10_000) for n in range(3, 120))]
@@ -488,11 +532,11 @@ def test_what_was_put_is_there_for_the_next_process(tmp_path: Path) -> None:
     second.close()
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_a_store_of_a_schema_before_is_brought_up_to_this_one(tmp_path: Path, version: int) -> None:
     path = tmp_path / "frames.db"
     db = sqlite3.connect(path)
-    db.executescript(SCHEMA_1 + "".join((TO_SCHEMA_2, TO_SCHEMA_3)[: version - 1]))
+    db.executescript(SCHEMA_1 + "".join(TO_SCHEMAS[: version - 1]))
     db.close()
     now = time.time()
     store = SqliteFrameStore(path)
@@ -501,6 +545,7 @@ def test_a_store_of_a_schema_before_is_brought_up_to_this_one(tmp_path: Path, ve
     assert old.stored_at >= int(now) if version == 1 else old.stored_at == 5000.0
     assert (old.is_inter, old.header, old.auxiliary_bytes) == (False, None, 0)
     assert store.put_auxiliary(old.frame, Auxiliary(b"more", 7))
+    assert store.put_still(old.frame, b"as it was", most=9)
     assert store.put([layer(1), layer(2)]) == (DUPLICATE, STORED)
     store.put(chained("Kp", boot="b2"))
     assert before(store, 1, boot="b2") == [0]
@@ -571,6 +616,12 @@ ALTER TABLE frame ADD COLUMN inter INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE frame ADD COLUMN header BLOB;
 PRAGMA user_version = 3;
 """
+TO_SCHEMA_4 = """
+ALTER TABLE frame ADD COLUMN auxiliary_bytes INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE auxiliary (id INTEGER PRIMARY KEY, quality INTEGER NOT NULL, data BLOB NOT NULL);
+PRAGMA user_version = 4;
+"""
+TO_SCHEMAS = TO_SCHEMA_2, TO_SCHEMA_3, TO_SCHEMA_4
 
 
 def test_a_reader_beside_the_writer_sees_what_is_committed(tmp_path: Path) -> None:
@@ -679,6 +730,12 @@ def test_a_chain_is_one_walk_along_an_index(tmp_path: Path) -> None:
     frame = FrameId("gate", "b1", 9)
     step = "SEARCH frame USING INDEX frame_key (camera=? AND boot=? AND seq<?)"
     assert plans(tmp_path, lambda store: store.chain(frame)) == [[step]]
+
+
+def test_the_last_still_is_one_walk_along_an_index(tmp_path: Path) -> None:
+    [plan] = plans(tmp_path, lambda store: store.last_still("gate", 9.0, since=1.0))
+    assert "INDEX still_of_camera (camera=? AND captured_at>? AND captured_at<?)" in plan[0]
+    assert not any("B-TREE" in step for step in plan), plan
 
 
 def plans(folder: Path, ask: Callable[[FrameStore], object]) -> list[list[str]]:

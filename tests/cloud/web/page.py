@@ -26,6 +26,7 @@ from cloud.metrics import Metrics
 from cloud.pictures.cache import PictureCache
 from cloud.pictures.keeper import AuxiliaryKeeper
 from cloud.pictures.reconstruct import Reconstructor
+from cloud.pictures.stills import Stills
 from cloud.pictures.worker import DecoderProcess
 from cloud.sightings import Sighting
 from cloud.store import Found
@@ -88,6 +89,7 @@ class Page:
     port: int = 0
     live: Live = field(init=False)
     pictures: Reconstructor = field(init=False)
+    stills: Stills = field(init=False)
     gate: Gate = field(default_factory=lambda: Gate())
     tls: CertificateFiles | None = None
 
@@ -153,16 +155,18 @@ async def page(data: Path, **options: Any) -> AsyncIterator[Page]:
     store = SqliteFrameStore(store_path)
     served = Page(data, store, Identities(tokens), metrics, tls=options.get("tls"))
     live = served.live = Live(served.bus, store, served.identities, metrics, served.connected)
+    alone = Alone(store, CODEC)
+    served.stills = Stills(store, alone, metrics, most=9, age_s=3600)
     attempts = Attempts(free=options.get("free", 10), most_s=options.get("most_s", 300.0))
     pictures = served.pictures = Reconstructor(
         store, CODEC,
         AuxiliaryKeeper(store, served.gate, metrics, deadline_s=30),
         DecoderProcess(loads(data / "human", CODEC.model_id), timeout_s=60),
         PictureCache(data / "pictures", max_bytes=1 << 24, keep_s=3600),
-        metrics, human=data / "human",
+        metrics, human=data / "human", stills=served.stills,
     )  # fmt: skip
     app = make_app(
-        live, store, Alone(store, CODEC), Sessions(data / "sessions", served.identities),
+        live, store, alone, Sessions(data / "sessions", served.identities),
         Logins(attempts, metrics), Audit(data / "audit.jsonl"), metrics, ABOUT, pictures,
         quality=128,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -94,6 +95,31 @@ def test_open_a_frame_see_it_add_detail_and_save_it(beside: Served, tab: OpenTab
         said = json.loads(picture.info["glimpse"])
     assert (said["frame"], said["steps"], said["generated"]) == ("gate/b1/1", 2, True)
     assert [line for line in did(human) if line.startswith("begin")] == ["begin 0", "begin 2"]
+
+
+def test_what_was_seen_before_is_said_and_shown(beside: Served, tab: OpenTab) -> None:
+    ready(beside)
+    file = io.BytesIO()
+    Image.new("RGB", (640, 480), (90, 120, 60)).save(file, "AVIF")
+    still = FrameId("gate", "b1", 1)
+    assert beside.do(lambda page: page.store.put_still(still, file.getvalue(), most=9))
+    shown = tab(beside.url)
+    shown.log_in(beside.do(Page.token), "/frames/gate/b1/2")
+    dialog = shown.page.get_by_role("dialog")
+    label = re.compile(r"no detail in it is generated\. Background as seen at \w+ \d+:\d+:\d+\.")
+    expect(dialog.get_by_text(label)).to_be_visible()
+    expect(dialog.get_by_text("50% of it, in an earlier still")).to_be_visible()
+    expect(dialog.get_by_text("from the layers and a still of")).to_be_visible()
+    plain = drawn(shown)
+    toggle = dialog.get_by_role("button", name="What was seen")
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    assert drawn(shown) != plain
+    toggle.click()
+    assert drawn(shown) == plain
+    shown.page.keyboard.press("ArrowLeft")  # to a frame that is its own reference
+    expect(toggle).to_have_attribute("aria-pressed", "false")
+    assert shown.violations() == []
 
 
 def test_who_leaves_the_frame_leaves_the_picture(beside: Served, tab: OpenTab) -> None:
