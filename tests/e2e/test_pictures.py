@@ -39,8 +39,14 @@ class Server:
     @property
     def decoder(self) -> int:
         """The less urgent one of its children."""
-        [found] = [pid for pid in self.children if os.getpriority(os.PRIO_PROCESS, pid) > 0]
+        [found] = self.less_urgent
         return found
+
+    @property
+    def less_urgent(self) -> list[int]:
+        """Its children that are less urgent than itself."""
+        own = os.getpriority(os.PRIO_PROCESS, self.process.pid)
+        return [pid for pid in self.children if os.getpriority(os.PRIO_PROCESS, pid) > own]
 
 
 @contextmanager
@@ -95,7 +101,7 @@ def test_pictures_by_a_process_that_goes_with_its_server(
 ) -> None:
     folder, data = layer
     with server(folder) as served:
-        assert [pid for pid in served.children if os.getpriority(os.PRIO_PROCESS, pid) > 0] == []
+        assert served.less_urgent == []
         token = (folder / "data" / "viewer.token").read_text()
         with glimpse.Client.connect(served.address, token=token, insecure=True) as client:
             picture = client.reconstruct(data, steps=1, seed=int(end), timeout_s=PATIENCE_S)
