@@ -295,7 +295,7 @@ def view(
     ] = 0,
     fidelity: Annotated[
         float, typer.Option(min=0, max=1, help="How much of the faithful view stays.")
-    ] = 0.5,
+    ] = 0.65,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Chooses among plausible details.")
     ] = 0,

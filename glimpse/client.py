@@ -163,7 +163,7 @@ class Client:
         of: FrameId | str | bytes,
         *,
         steps: int = 0,
-        fidelity: float = 0.5,
+        fidelity: float = 0.65,
         seed: int = 0,
         auxiliary: AuxiliaryWish | bytes = "if stored",
         quality: int | None = None,

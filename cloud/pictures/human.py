@@ -37,7 +37,7 @@ from cloud.models.latent_prior import LatentPrior
 from cloud.models.prior import Prior
 from cloud.models.prior_files import own_prior
 from cloud.pictures.tiles import Tiles
-from cloud.pictures.values import Reference
+from cloud.pictures.values import FIDELITY, Reference
 from common.auxiliary import AuxiliaryCodec
 from common.bitstream import DETECT, Header
 from common.blocks import dequantise, synthesise
@@ -157,7 +157,7 @@ class HumanDecoder:
         reference: Reference | None = None,
         *,
         steps: int = 0,
-        fidelity: float = 0.5,
+        fidelity: float = FIDELITY,
         seed: int = 0,
         on_step: OnStep | None = None,
     ) -> Restored:

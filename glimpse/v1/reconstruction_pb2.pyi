@@ -102,7 +102,7 @@ class ReconstructRequest(_message.Message):
     steps: _builtins.int
     """Diffusion steps, 0..8; 0: the faithful view, in which nothing is generated."""
     fidelity: _builtins.float
-    """How much of the faithful view stays where detail is generated, 0..1. Unset: 0.5. It means nothing
+    """How much of the faithful view stays where detail is generated, 0..1. Unset: 0.65. It means nothing
     at 0 steps.
     """
     seed: _builtins.int
