@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from cloud.access.attempts import address_of
 from cloud.access.audit import Audit
+from cloud.pictures.peers import elsewhere
 from cloud.pictures.reconstruct import Reconstructor
 from cloud.pictures.service import audited, check_why
 from cloud.pictures.values import (
@@ -134,7 +135,16 @@ def _done(done: Done) -> dict[str, Any]:
         "notes": done.notes,
         "seen": _seen(done),
         "upgrade_expected": done.upgrade_expected,
+        "elsewhere": _elsewhere(done),
     }
+
+
+def _elsewhere(done: Done) -> dict[str, int]:
+    """Bytes that other codecs would have spent, about; of what our layers alone made."""
+    if not done.auxiliary_bytes or done.picture.seen is not None:
+        return {}
+    spent = done.machine_bytes + done.auxiliary_bytes
+    return elsewhere(spent, done.picture.width, done.picture.height)
 
 
 def _seen(done: Done) -> dict[str, Any] | None:

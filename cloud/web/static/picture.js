@@ -290,6 +290,8 @@ function facts(done) {
     ["Steps", done.steps ? `${done.steps}, seed ${done.seed}` : "0: the faithful view"],
     ["Decoder", done.decoder],
   ];
+  const others = Object.entries(done.elsewhere).map(([codec, size]) => `${codec.toUpperCase()} ${bytes(size)}`);
+  if (others.length) rows.push(["As good elsewhere", `about ${others.join(", ")} (estimate, from six photographs)`]);
   if (done.seen !== null) rows.push(["Seen before", `${Math.round(done.seen.share * 100)}% of it, in an earlier still`]);
   return [
     el("dl", {}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),

@@ -74,6 +74,7 @@ async def test_the_cameras_auxiliary_layer(shown: Page, viewer: httpx.AsyncClien
     there = await lines(viewer, auxiliary="fetch")
     assert there[-1]["done"]["auxiliary_bytes"] == len(shown.gate.answer)
     assert there[-1]["done"]["seen"]["share"] == pytest.approx(0.5, abs=0.01)
+    assert there[-1]["done"]["elsewhere"] == {}  # what was seen before cost nothing of this
     details = (await viewer.get("/api/frames/gate/b1/1")).json()
     assert details["auxiliary_bytes"] == len(shown.gate.answer)
     never = await lines(viewer, auxiliary="never")
