@@ -2,6 +2,8 @@
 
     still        the clip's first picture as AVIF; its bytes are spread over an hour of frames
     ours         a chain of layers as `glimpse-edge run` makes it; every n-th frame shown at 0 steps
+    asked for    the same with the frame's auxiliary layer, as somebody gets it who asks for one
+                 picture a minute; those bytes are spread over the minute's frames
     x265         low delay, several sizes and rates: by each measure the best that takes at most
                  four times our bytes
 
@@ -34,6 +36,8 @@ from cloud.pictures.likeness import likeness
 from cloud.pictures.values import Reference
 from cloud.weights import load_weights as load_for_cloud
 from common.codec import Coded
+from common.errors import ModelMismatch
+from edge.auxiliary import AuxiliaryEncoder
 from edge.chain import Chain
 from edge.encoder import Encoder
 from edge.pictures import Picture, Pixels
@@ -44,6 +48,8 @@ from train.codecs import resized
 TIMES = 4  # x265's bytes to ours, at most
 STILL_QUALITY = 60  # of AVIF
 _HOUR_S = 3600
+_ASKED_S = 60  # between two pictures that somebody asks for
+_AUXILIARY_QUALITY = 128  # what the page asks for
 _SIDE = 640
 _LEAST_SCORE = 0.35  # of a box that has to be found again
 _IOU = 0.5
@@ -63,7 +69,7 @@ def reference(
     quality: float = 0.4,
     every: int = 15,
 ) -> dict[str, Any]:
-    """Writes out/reference.json: the second half of each clip, which no training saw.
+    """Writes out/reference.json and a sheet of each clip: of second halves, which no training saw.
 
     Raises BadPicture for a clip that is none, FileNotFoundError without a human decoder.
     """
@@ -71,7 +77,8 @@ def reference(
     rows = []
     for path in clips:
         clip = read_clip(path, fps, seconds, second_half=True)
-        rows.append(_Scene(clip, fps, weights, pixel_run, quality, every).row())
+        sheet_file = out / f"reference_{path.stem}.jpg"
+        rows.append(_Scene(clip, fps, weights, pixel_run, quality, every, sheet_file).row())
     figures = {"fps": fps, "still_quality": STILL_QUALITY, "x265": versions(), "clips": rows}
     write_report(out / "reference.json", figures)
     return figures
@@ -88,8 +95,9 @@ class _Scene:
         pixel_run: Path | None,
         quality: float,
         every: int,
+        sheet_file: Path,
     ) -> None:
-        self._clip, self._fps, self._quality = clip, fps, quality
+        self._clip, self._fps, self._quality, self._out = clip, fps, quality, sheet_file
         self._at = range(every, len(clip.pictures), every)
         encoder = Encoder(load_for_edge(weights), threads=2, side=_SIDE)
         chain = Chain(encoder, key_every=KEY_EVERY, hold=HOLD)
@@ -98,6 +106,10 @@ class _Scene:
             chain.code(encoder.analyse(Picture.whole(pixels)), plan) for pixels in clip.pictures
         ]
         self._decoder = HumanDecoder.load(weights / HUMAN, "cpu")
+        auxiliary = AuxiliaryEncoder.load(weights, side=_SIDE)
+        if auxiliary is None:
+            raise ModelMismatch(f"{weights}: no auxiliary tables")
+        self._auxiliary = auxiliary
         self._cloud = LayerDetector(load_for_cloud(weights), threads=2, min_score=MIN_SCORE)
         self._detector = None if pixel_run is None else PixelDetector(pixel_run)
 
@@ -105,7 +117,11 @@ class _Scene:
         still, still_bytes = self._still()
         frame_bytes = float(np.mean([len(layer.data) for layer in self._layers]))
         ours_bytes = frame_bytes + still_bytes / (_HOUR_S * self._fps)
-        with_still = self._shown(Reference(still, self._layers[0]))
+        seen = Reference(still, self._layers[0])
+        with_still = self._shown(seen)
+        asked, asked_bytes = self._asked_for(seen)
+        n = len(self._at) // 2
+        sheet(self._out, [self._clip.pictures[self._at[n]], still, with_still[n], asked[n]])
         peers = [
             self._measured(f"x265, {setting.side} px, crf {setting.crf}", size, shown)
             for setting, size, shown in self._videos()
@@ -117,8 +133,12 @@ class _Scene:
             "shown": len(self._at),
             "quality": self._quality,
             "still_bytes": still_bytes,
+            "auxiliary_bytes": round(asked_bytes),
             "points": [
                 self._measured("glimpse, layer and still", ours_bytes, with_still),
+                self._measured(
+                    "glimpse, asked for", ours_bytes + asked_bytes / (_ASKED_S * self._fps), asked
+                ),
                 self._measured("glimpse, layer alone", frame_bytes, self._shown(None)),
                 self._measured("the still itself", ours_bytes, [still] * len(self._at)),
                 *peers,
@@ -140,6 +160,18 @@ class _Scene:
             self._decoder.restore(self._layers[i], reference=still).pixels
             for i in track(self._at, self._clip.name)
         ]
+
+    def _asked_for(self, still: Reference) -> tuple[list[Pixels], float]:
+        """The pictures with their auxiliary layers, and what such a layer takes on average."""
+        shown, sizes = [], []
+        for i in track(self._at, self._clip.name):
+            layer = self._auxiliary.encode(
+                self._clip.pictures[i], self._layers[i], _AUXILIARY_QUALITY
+            )
+            sizes.append(len(layer))
+            made = self._decoder.restore(self._layers[i], layer, reference=still)
+            shown.append(made.pixels)
+        return shown, float(np.mean(sizes))
 
     def _videos(self) -> Iterator[tuple[VideoSetting, float, list[Pixels]]]:
         width, height = self._clip.size
@@ -180,6 +212,14 @@ class _Scene:
 
     def _seen(self, layer: Coded) -> Found:
         return as_found(self._cloud.detect_read([layer])[0], self._cloud.labels)
+
+
+def sheet(path: Path, pictures: Sequence[Pixels]) -> None:
+    """The frame and the still above; what is shown of the layer, and when asked for, below."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame, still, restored, asked = pictures
+    rows = [np.concatenate(pair, 1) for pair in ((frame, still), (restored, asked))]
+    Image.fromarray(np.concatenate(rows)).save(path, quality=85)
 
 
 def _certain(found: Found, score: float = _LEAST_SCORE) -> Found:

@@ -73,12 +73,16 @@ def machine(
     start: Start = None,
     batch: int = 16,
     evaluate_every: Evaluate = 20,
+    quality: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="A single-rate model of this quality, not of all."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """The machine codec with its detector, all qualities at once."""
     threads()
     train(
-        Recipe(minutes=minutes, batch=batch, evaluate_every=evaluate_every),
+        Recipe(minutes=minutes, batch=batch, evaluate_every=evaluate_every, quality=quality),
         data,
         out,
         start,

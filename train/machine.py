@@ -37,6 +37,7 @@ class Recipe(Schedule):
     """One run. Times in minutes of training; rates in bits per pixel."""
 
     bottleneck: bool = True
+    quality: float | None = None  # 0..1: a single-rate model of this quality; None: of all
     compressed: bool = False  # train on pictures that went through image codecs too
     batch: int = 16
     size: int = 320
@@ -46,7 +47,7 @@ class Recipe(Schedule):
     lambda_ratio: float = 0.0015
     inter: float = 0.5  # share of a batch
     hold: tuple[float, float] = (0.5, 0.9)  # in integers; drawn evenly for each batch
-    rate_ramp: float = 0.08  # share of the run over which lambda grows from almost nothing
+    rate_ramp: float = 0.08  # share of a run from a pixel detector over which lambda grows
     mosaic_off: float = 0.9
     evaluate_images: int = 200
     evaluate_side: int = 448  # longer side in pixels that pictures are scaled to
@@ -151,6 +152,8 @@ def _prepare(
         network.load_state_dict(
             state["average"], strict=False
         )  # a start from before may lack a rate proxy
+        if state["recipe"]["bottleneck"]:
+            recipe.rate_ramp = 0.0  # let loose, a codec's bits rise fourfold and come back slowly
     if run.step == 0:
         average.load_state_dict(network.state_dict())
     average.eval()
@@ -170,7 +173,7 @@ def _step(run: MachineRun, batch: Batch) -> Tensor:
     network.train()
     for group in run.optimizer.param_groups:
         group["lr"] = run.rate
-    quality = qualities(len(batch.x), run.device) if recipe.bottleneck else None
+    quality = _drawn(recipe, len(batch.x), run.device)
     x, before = batch.x.float().div(255), None
     if quality is not None and (count := round(recipe.inter * len(x))):
         before, now = earlier(x[:count], batch)
@@ -184,7 +187,7 @@ def _step(run: MachineRun, batch: Batch) -> Tensor:
     bpp = bits / (side * side)
     loss = found.total
     if quality is not None:
-        ramp = 0.02 ** max(0.0, 1 - run.progress / recipe.rate_ramp)
+        ramp = 0.02 ** max(0.0, 1 - run.progress / recipe.rate_ramp) if recipe.rate_ramp else 1.0
         weight = recipe.lambda_first * recipe.lambda_ratio**quality
         loss = loss + (ramp * weight * bpp).mean()
     run.descend(loss)
@@ -193,9 +196,25 @@ def _step(run: MachineRun, batch: Batch) -> Tensor:
     return torch.stack([found.score, found.box, *rates]).detach()
 
 
+def _drawn(recipe: Recipe, count: int, device: torch.device) -> Tensor | None:
+    """A quality for each picture, B; None without a bottleneck."""
+    if not recipe.bottleneck:
+        return None
+    if recipe.quality is not None:
+        return torch.full((count,), recipe.quality, device=device)
+    return qualities(count, device)
+
+
+def _judged(recipe: Recipe) -> tuple[float | None, ...]:
+    """The qualities that an evaluation is made at."""
+    if not recipe.bottleneck:
+        return (None,)
+    return (0.0, 0.4, 1.0) if recipe.quality is None else (recipe.quality,)
+
+
 def evaluate(run: MachineRun, data: Path, val: CocoFolder) -> None:
     """mAP of the average network at a few qualities (without bottleneck: once); logs it."""
-    for quality in (0.0, 0.4, 1.0) if run.recipe.bottleneck else (None,):
+    for quality in _judged(run.recipe):
         predict = predictor(run.average, quality)
         rows, bpp = detections(predict, val.samples, run.recipe.evaluate_side)
         ids = [s.image_id for s in val.samples]

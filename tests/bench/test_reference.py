@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench import reference as bench
 from bench.reference import _is_in
@@ -23,9 +24,15 @@ def test_a_film_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     figures = bench.reference([film], tmp_path, tmp_path / "weights", run, fps=5, every=2)
     assert json.loads((tmp_path / "reference.json").read_text())["clips"] == figures["clips"]
     (row,) = figures["clips"]
-    ours, alone, still, *peers = row["points"]
+    ours, asked, alone, still, *peers = row["points"]
     assert len(peers) == 3
     assert ours["bytes"] == pytest.approx(alone["bytes"] + row["still_bytes"] / 18000, abs=0.2)
+    with Image.open(tmp_path / "reference_yard.jpg") as sheet:
+        assert sheet.size == (2 * 224, 2 * 176)
+    more = row["auxiliary_bytes"] / (60 * 5)
+    assert more > 0
+    assert asked["bytes"] == pytest.approx(ours["bytes"] + more, abs=0.2)
+    assert asked["psnr"] > still["psnr"]  # the picture of the frame itself
     for point in row["points"]:
         assert point["kbit_s"] == pytest.approx(point["bytes"] * 40 / 1000, abs=0.01)
         assert 0 <= point["agreement"] <= 1

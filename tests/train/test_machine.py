@@ -47,6 +47,24 @@ def test_a_pixel_run_starts_a_machine_run(folder, tmp_path):
         assert torch.equal(value, wanted[name]), name
 
 
+def test_a_single_rate_model_trains_at_one_quality_from_a_codec_with_its_rate_kept(
+    folder, tmp_path
+):
+    train(SMALL, folder, tmp_path / "all", None, CPU)
+    one = Recipe(**(vars(SMALL) | {"quality": 0.25}))
+    run = train(one, folder, tmp_path / "one", tmp_path / "all" / "last.pt", CPU)
+    log = [json.loads(line) for line in (tmp_path / "one/log.jsonl").read_text().splitlines()]
+    assert [row["quality"] for row in log if "quality" in row] == [0.25]
+    moved = (run.network.machine.gains.log_gain - _gains(tmp_path / "all")).detach().abs()
+    assert moved[0, 3:].max() < moved[0, 1:3].max()  # 0.25 lies between the second and third
+    assert run.recipe.rate_ramp == 0  # a codec that goes on is not let loose
+
+
+def _gains(folder):
+    state = torch.load(folder / "last.pt", weights_only=True)
+    return state["average"]["machine.gains.log_gain"]
+
+
 def test_rounding_passes_gradients_and_counts_real_integers():
     torch.manual_seed(0)
     model = MachineModel(MachineConfig(latent=8)).train()
