@@ -159,6 +159,7 @@ def prior(
         Path, typer.Option("--fusion", help="Folder of the fusion run whose previews are refined.")
     ] = Path("runs/fusion"),
     out: Out = Path("runs/prior"),
+    start: Start = None,
     minutes: Minutes = 60,
     batch: int = 16,
     clip: Still = None,
@@ -170,7 +171,8 @@ def prior(
 
     threads()
     recipe = Refining(minutes=minutes, batch=batch)
-    train_prior(recipe, pictures, clip or (), run, auxiliary_run, fusion_run, out, _device(device))
+    below = (run, auxiliary_run, fusion_run)
+    train_prior(recipe, pictures, clip or (), *below, out, _device(device), start)
 
 
 @app.command()

@@ -133,8 +133,12 @@ def train(
     fusion: Path,
     folder: Path,
     device: torch.device,
+    start: Path | None = None,
 ) -> PriorRun:
-    """Runs `recipe` to its end (or on from its checkpoint) on the previews of the run `fusion`."""
+    """Runs `recipe` to its end (or on from its checkpoint) on the previews of the run `fusion`.
+
+    start  a checkpoint whose weights a new run begins with
+    """
     torch.manual_seed(recipe.seed)
     random.seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +147,7 @@ def train(
         load_fusion(fusion)[0].to(device),
         Crop(batch=recipe.crops, size=recipe.crop_size),
     )
-    run = _prepare(recipe, folder, device)
+    run = _prepare(recipe, folder, start, device)
     stream = loader(below.crop, folders, clips, auxiliary, recipe.seed + run.step)
     kept = Kept(recipe.kept)
     save = Every(recipe.save_every, run)
@@ -163,13 +167,15 @@ def train(
     return run
 
 
-def _prepare(recipe: Recipe, folder: Path, device: torch.device) -> PriorRun:
+def _prepare(recipe: Recipe, folder: Path, start: Path | None, device: torch.device) -> PriorRun:
     network, average = (channels_last(Refiner(PriorConfig()).to(device)) for _ in range(2))
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
     run = PriorRun(folder, recipe, network, average, optimizer, device)
-    run.load()
+    if not run.load() and start is not None:
+        state = torch.load(start, map_location=device, weights_only=True)
+        network.load_state_dict(state["average"])
     if run.step == 0:
         average.load_state_dict(network.state_dict())
     average.eval()

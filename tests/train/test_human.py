@@ -81,6 +81,11 @@ def test_from_pictures_to_a_decoder(pictures: Path, below: Path, tmp_path: Path)
 
     refining = prior.Recipe(minutes=1e-4, batch=2, size=64, crops=2, crop_size=192, finish=0.0)
     refined = prior.train(refining, [pictures], [], *runs, run.folder, tmp_path / "prior", CPU)
+    still = prior.Recipe(**(vars(refining) | {"minutes": 0.0}))
+    start = refined.folder / "last.pt"
+    onward = prior.train(still, [pictures], [], *runs, run.folder, tmp_path / "on", CPU, start)
+    for name, value in onward.network.state_dict().items():
+        assert torch.equal(value, refined.average.state_dict()[name]), name
     assert refined.step >= 1
 
     weights = tmp_path / "weights"
