@@ -83,6 +83,43 @@ def scale(
     typer.echo(f"gains against scale, bytes at equal mAP: {figures['bd_rate_map']}")
 
 
+@app.command(name="single-rate")
+def single_rate(
+    dataset: Annotated[Path, typer.Option(help="COCO JSON file.")],
+    images: Annotated[Path, typer.Option(help="Folder of its pictures.")],
+    single: Annotated[
+        list[str],
+        typer.Option(help="QUALITY=FOLDER: weights of `train machine --quality`; repeatable."),
+    ],
+    out: Out = Path("docs/results"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    most: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
+    draws: Annotated[int, typer.Option(min=0, help="Bootstrap draws for the intervals.")] = 200,
+) -> None:
+    """What one model for all rates loses against models of a single rate each."""
+    from bench.single_rate import single_rate as measure
+    from common.errors import GlimpseError
+
+    folders = {}
+    for text in single:
+        quality, _, folder = text.partition("=")
+        try:
+            folders[float(quality)] = Path(folder)
+        except ValueError:
+            raise typer.BadParameter(f"{text}: not QUALITY=FOLDER") from None
+        if not (folder and 0 <= float(quality) <= 1):
+            raise typer.BadParameter(f"{text}: not QUALITY=FOLDER with a quality in 0..1")
+    try:
+        figures = measure(dataset, images, out, weights, folders, most=most, draw_count=draws)
+    except (GlimpseError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from error
+    for p in figures["single"]:
+        typer.echo(
+            f"single {p['quality']:<6g} {p['mean_bytes']:7.1f} B  mAP {p['map']:.1%}"
+            f"  variable: bytes {p['bytes_percent']}  mAP {p['map_difference']}"
+        )
+
+
 @app.command()
 def recognise(
     dataset: Annotated[Path, typer.Option(help="COCO JSON file.")],
@@ -431,6 +468,50 @@ def viewers(
     typer.echo(f"change     p50 {change['p50']:+.1%}  p95 {change['p95']:+.1%}")
     times = f"median {usable['median']} ms, best {usable['best']} ms" if usable else "no browser"
     typer.echo(f"page       usable with {frames} stored frames: {times}")
+
+
+@app.command()
+def clicks(
+    out: Out = Path("docs/results"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    count: Annotated[int, typer.Option(min=1, help="Cold clicks, and as many warm ones.")] = 20,
+) -> None:
+    """From a click on a frame to the first progress, the preview and the picture."""
+    from bench.clicks import clicks as measure
+
+    figures = measure(out, weights, count=count)
+    for name in ("cold", "warm"):
+        said = [
+            f"{what} p50 {ms['p50']} ms, p95 {ms['p95']} ms"
+            for what in ("first", "preview", "picture")
+            if (ms := figures[name].get(f"{what}_ms"))
+        ]
+        typer.echo(f"{name} ({figures[name]['clicks']})  {'   '.join(said)}")
+
+
+@app.command()
+def dashboards(
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="Video file or folder, a camera each; repeatable. Default: the demo's."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("docs/images"),
+    seconds: Annotated[float, typer.Option(min=10, help="How long they are watched.")] = 90.0,
+    fps: Annotated[float, typer.Option(min=0.1, max=120, help="Of each camera.")] = 4.0,
+) -> None:
+    """The shipped dashboards as pictures, of real processes and a real Prometheus."""
+    from bench.dashboards import dashboards as draw
+    from bench.observed import NAMES
+    from common.errors import BadSettings
+
+    if len(source or ()) > len(NAMES):
+        raise typer.BadParameter(f"at most {len(NAMES)} sources")
+    try:
+        files = draw(source or (), out, seconds=seconds, fps=fps)
+    except BadSettings as error:
+        raise typer.BadParameter(str(error)) from None
+    for file in files:
+        typer.echo(f"{file}  {file.stat().st_size / 1000:.0f} kB")
 
 
 @app.command()

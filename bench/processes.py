@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,22 @@ def serving(
 def authority(data: Path) -> Path:
     """The PEM file that a camera of this server trusts."""
     return data / "tls" / "ca.pem"
+
+
+@contextmanager
+def running(
+    command: Sequence[str], log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is killed at the end; what it says goes to `log`."""
+    own = {**os.environ, **(env or {})}
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, cwd=ROOT, env=own, stdout=output, stderr=output) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def camera_command(data: Path, name: str, source: str, server: str) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,10 +30,11 @@ _Read = Callable[[], Coded]
 _Answers = dict[int, Detection | GlimpseError]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiting:
     read: _Read
     done: asyncio.Future[Detection]
+    since: float  # seconds of the monotonic clock
 
 
 class BatchingDetector:
@@ -56,9 +58,15 @@ class BatchingDetector:
     ) -> None:
         self._detector, self._chains, self._metrics = detector, chains, metrics
         self._window_s, self._most = window_s, most
+        self.done = 0  # layers that were looked at, or tried
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(queue_size)
+        self._waiting: deque[_Waiting] = deque()  # in the queue, or for room in it
         metrics.detect_queue.set_function(self._queue.qsize)
         self._turn = asyncio.Lock()  # a queue that was full lets late ones in first
+
+    def wait(self, now: float) -> float:
+        """For how long the first in the line has waited, seconds; `now` by the monotonic clock."""
+        return now - self._waiting[0].since if self._waiting else 0.0
 
     async def submit(self, layer: Layer) -> Detection:
         """The boxes of a camera's layer; those of one boot are to be submitted in their order.
@@ -73,9 +81,14 @@ class BatchingDetector:
         return await self._submit(partial(self._detector.read, data))
 
     async def _submit(self, read: _Read) -> Detection:
-        waiting = _Waiting(read, asyncio.get_running_loop().create_future())
-        async with self._turn:
-            await self._queue.put(waiting)
+        waiting = _Waiting(read, asyncio.get_running_loop().create_future(), time.monotonic())
+        self._waiting.append(waiting)
+        try:
+            async with self._turn:
+                await self._queue.put(waiting)
+        except asyncio.CancelledError:
+            self._waiting.remove(waiting)
+            raise
         return await waiting.done
 
     async def run(self) -> None:
@@ -88,16 +101,22 @@ class BatchingDetector:
             answers = await self._answers([waiting.read for waiting in batch])
             self._metrics.detect_seconds.observe(time.perf_counter() - started)
             self._metrics.detect_batch_size.observe(len(batch))
+            self.done += len(batch)
             for waiting, answer in zip(batch, answers, strict=True):
                 _settle(waiting.done, answer)
 
     async def _gather(self) -> list[_Waiting]:
-        batch = [await self._queue.get()]
+        batch = [self._first(await self._queue.get())]
         if self._window_s > 0 and self._queue.qsize() + 1 < self._most:
             await asyncio.sleep(self._window_s)
         while len(batch) < self._most and not self._queue.empty():
-            batch.append(self._queue.get_nowait())
+            batch.append(self._first(self._queue.get_nowait()))
         return [waiting for waiting in batch if not waiting.done.done()]  # its caller has left
+
+    def _first(self, waiting: _Waiting) -> _Waiting:
+        """It came first, so it is the first in the line."""
+        self._waiting.remove(waiting)
+        return waiting
 
     async def _answers(self, layers: Sequence[_Read]) -> Sequence[Detection | GlimpseError]:
         try:

@@ -45,6 +45,7 @@ from common.events import (
     LookedUp,
     Lookup,
     Outcome,
+    RateTarget,
     Received,
     Record,
     Results,
@@ -52,6 +53,7 @@ from common.events import (
     StillKept,
     Store,
     Superseded,
+    TargetChosen,
     Tick,
     ToEdge,
     Wanted,
@@ -100,6 +102,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self.streams: set[_Stream] = set()
         self.under_way: dict[str, set[asyncio.Task[None]]] = {}  # by camera, those ever here
         self.draining = False
+        self.target = RateTarget(0)  # for every camera
         self._identities = identities
         self._allowances: dict[str, Allowance] = {}  # one a camera that was ever here
 
@@ -110,6 +113,12 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             identity = self._identities.camera(context)
             self._check_room(identity.name)
             await _Stream(self, context, identity.name).run()
+
+    def wish(self, target: RateTarget) -> None:
+        """What every camera is to keep to, those that come later too."""
+        self.target = target
+        for stream in tuple(self.streams):
+            stream.give(TargetChosen(target))
 
     def drain(self) -> None:
         """Tells every camera to come back later; streams end when what they sent is settled."""
@@ -180,6 +189,8 @@ class _Stream:
         """Returns at the stream's end. Raises RemoteProtocolError for what is no message at all."""
         self._service.streams.add(self)
         self.give(Connected())
+        if self._service.target != RateTarget(0):
+            self.give(TargetChosen(self._service.target))
         if self._service.draining:
             self.give(Draining())
         self._reader = asyncio.create_task(self._read())

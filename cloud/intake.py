@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,7 @@ class Intake:
         self.model_id = model_id
         self.labels = labels
         self.inspect = inspect
+        self.sent: Counter[str] = Counter()  # layers, by camera
         self._store, self._writer, self._detector = store, writer, detector
         self._bus, self._metrics, self._model = bus, metrics, model
         self._work: set[asyncio.Task[None]] = set()
@@ -91,6 +93,7 @@ class Intake:
         `tell` gets Stored or StoreFailed once, and after Stored a Detected for each layer. The
         tasks go on to their end by themselves, whoever waits for them.
         """
+        self.sent.update(layer.frame.camera for layer in layers)
         stored = asyncio.create_task(self._writer.put(layers))
         works = [self._report(layers, stored, tell)]
         works += [self._follow(layer, i, stored, tell) for i, layer in enumerate(layers)]

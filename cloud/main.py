@@ -95,7 +95,7 @@ def serve(
     """Run the server until SIGTERM or ctrl-C. Every setting is also an environment variable."""
     import structlog
 
-    from cloud.loglines import LogLines
+    from cloud.loglines import configure_logs
     from cloud.server import serve as run
     from cloud.settings import read_settings
 
@@ -103,8 +103,7 @@ def serve(
         listen=listen, metrics_listen=metrics_listen, web_listen=web_listen, data=data,
         weights=weights, insecure=insecure or None,
     )  # fmt: skip
-    lines = LogLines(sys.stderr)
-    structlog.configure(logger_factory=structlog.WriteLoggerFactory(lines))  # type: ignore[arg-type]
+    configure_logs(sys.stderr)
     structlog.get_logger().info("settings", **settings.model_dump(mode="json"))
     asyncio.run(run(settings))
 

@@ -53,6 +53,11 @@ class Metrics:
         self.detect_queue = Gauge(
             "glimpse_detect_queue_layers", "Layers that wait for the detector.", registry=registry
         )
+        self.overload = Gauge(
+            "glimpse_overload_frames_per_second",
+            "What each camera is asked to keep to, as the detector is behind; 0: nothing.",
+            registry=registry,
+        )
         self.detect_batch_size = Histogram(
             "glimpse_detect_batch_size",
             "Layers that ran through the detector together.",
@@ -130,6 +135,9 @@ class Metrics:
             ["used"],
             registry=registry,
         )
+        for yes_or_no in ("true", "false"):  # a share is known from the first picture on
+            self.decode_cache.labels(yes_or_no)
+            self.references.labels(yes_or_no)
         self.edge_frames = Counter(
             "glimpse_edge_frames",
             "Frames of a camera by its own account: captured, and what became of them: skipped, "

@@ -44,6 +44,7 @@ from cloud.ingest import IngestService, Limits
 from cloud.intake import Intake
 from cloud.listening import open_ports
 from cloud.metrics import Metrics
+from cloud.overload import Policy as OverloadPolicy
 from cloud.pictures.auxiliary import AuxiliaryFetcher
 from cloud.pictures.cache import PictureCache
 from cloud.pictures.keeper import AuxiliaryKeeper
@@ -53,6 +54,7 @@ from cloud.pictures.service import ReconstructionService
 from cloud.pictures.stills import Stills
 from cloud.pictures.values import Decoder
 from cloud.pictures.worker import DecoderProcess
+from cloud.restraint import Restraint
 from cloud.settings import CloudSettings
 from cloud.sightings import Sighting
 from cloud.store import FrameStore
@@ -241,6 +243,9 @@ async def running(
         )
         events = _events(settings, bus, store, layers.labels, ingest, metrics)
         works = [writer.run(), detector.run(), intake.run(), retention.run(), expiries.run()]
+        if settings.overload_s:
+            overload = OverloadPolicy(behind=settings.overload_s)
+            works.append(Restraint(detector, intake.sent, ingest.wish, metrics, overload).run())
         works.append(pictures.run())
         if web:
             stack.enter_context(web)

@@ -86,6 +86,13 @@ class CloudSettings(BaseSettings):
         le=10_000,
         description="Layers a second of one camera, over time; more wait in its spool; 0: any.",
     )
+    overload_s: float = Field(
+        2.0,
+        ge=0,
+        le=600,
+        description="Seconds that layers may wait for the detector; where they wait longer and "
+        "longer, cameras are asked for fewer frames; 0: never.",
+    )
     max_message_bytes: int = Field(
         4 << 20, ge=1 << 17, le=64 << 20, description="Longest message that is taken in a call."
     )

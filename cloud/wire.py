@@ -52,6 +52,7 @@ def from_request(request: ingest_pb2.StreamRequest, shorthand: Shorthand) -> ToS
                 packed_boxes=m.packed_boxes,
                 auxiliary=m.auxiliary,
                 gather=m.gather_ms / 1000,
+                packed_results=m.packed_results,
             )
         case "layers":
             entries = tuple(_entry(layer, shorthand) for layer in request.layers.layers)
@@ -104,10 +105,14 @@ def to_response(message: ToEdge) -> ingest_pb2.StreamResponse:
                 acked=message.acked,
                 credits=message.credits,
                 frames=[_frame_result(frame) for frame in message.frames],
+                packed=message.packed,
             )
             return ingest_pb2.StreamResponse(results=results)
         case RateTarget():
-            target = ingest_pb2.RateTarget(bytes_per_second=message.bytes_per_second)
+            target = ingest_pb2.RateTarget(
+                bytes_per_second=message.bytes_per_second,
+                frames_per_second=message.frames_per_second,
+            )
             return ingest_pb2.StreamResponse(rate_target=target)
         case AuxiliaryRequest():
             wanted = ingest_pb2.AuxiliaryRequest(

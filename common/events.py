@@ -72,6 +72,7 @@ class Hello:
     packed_boxes  this edge reads FrameResult.packed
     auxiliary     this edge answers AuxiliaryRequest
     gather        seconds for which acks and boxes may be gathered into one message
+    packed_results  this edge reads Results.packed
     """
 
     camera: str
@@ -83,6 +84,7 @@ class Hello:
     packed_boxes: bool = False
     auxiliary: bool = False
     gather: float = 0.0
+    packed_results: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +145,23 @@ class FrameResult:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The first `acked` layers of this stream are settled; `credits` may be sent in all."""
+    """The first `acked` layers of this stream are settled; `credits` may be sent in all.
+
+    packed  in place of some of `frames` (common/packed_frames.py)
+    """
 
     acked: int
     credits: int
     frames: tuple[FrameResult, ...] = ()
+    packed: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RateTarget:
-    """What the server would like the edge to spend, bytes per second on the wire; 0: no wish."""
+    """What the server would like the edge to spend: bytes on the wire, frames; 0: no wish."""
 
     bytes_per_second: int
+    frames_per_second: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ from common.events import (
     Welcome,
 )
 from common.packed import pack
+from common.packed_frames import FrameSeen, fits, pack_frames
 from common.ranges import compress, expand
 from common.session_auxiliary import Wants
 from common.session_still import Arrivals
@@ -149,7 +150,9 @@ class CloudSession:
         self._want_boxes = False
         self._packs = False  # boxes, for this edge
         self._gather = 0.0  # seconds
+        self._packs_frames = False  # those that are gathered, for this edge
         self._held: list[FrameResult] = []
+        self._seen_of: dict[int, FrameSeen] = {}  # held, by number, to be packed together
         self._answers = False  # AuxiliaryRequest
         self._wants = Wants(self._policy.requests, self._policy.max_layer_bytes)
         self._stills = Arrivals(self._policy.max_still_bytes)
@@ -272,6 +275,7 @@ class CloudSession:
         self._answers = hello.auxiliary
         self._gather = min(max(hello.gather, 0.0), GATHER_S)
         self._packs = hello.packed_boxes and bool(self._labels)
+        self._packs_frames = self._packs and hello.packed_results
         self._in_doubt = in_doubt
         self._deadline = None
         self.state = CloudState.LOOKING
@@ -377,23 +381,33 @@ class CloudSession:
             return False
         if self._deadline is None:
             self._deadline = self._now + delay
-        return len(self._held) < HELD_LIMIT
+        return len(self._held) + len(self._seen_of) < HELD_LIMIT
 
     def _detected(self, event: Detected) -> None:
         if event.frame not in self._detecting and not event.reason:
             return
         self._detecting.discard(event.frame)
-        boot = "" if event.frame.boot == self.boot else event.frame.boot
-        seq = event.frame.seq
-        result = FrameResult(boot, seq, Outcome.STORED, event.reason, *self._seen(event))
         if self._gather and not event.reason:  # a reason is to mend something: it does not wait
-            self._held.append(result)
+            self._hold(event)
             if self._may_wait(self._gather):
                 return
             self._report()
         else:
-            self._report(result)
+            self._report(self._result(event))
         self._maybe_leave()
+
+    def _hold(self, event: Detected) -> None:
+        seen = FrameSeen(event.frame.seq, event.boxes or (), event.presences)
+        is_own = event.frame.boot == self.boot and event.boxes is not None
+        if self._packs_frames and is_own and fits(seen, self._labels):
+            self._seen_of[seen.seq] = seen
+        else:
+            self._held.append(self._result(event))
+
+    def _result(self, event: Detected) -> FrameResult:
+        boot = "" if event.frame.boot == self.boot else event.frame.boot
+        seen = self._seen(event)
+        return FrameResult(boot, event.frame.seq, Outcome.STORED, event.reason, *seen)
 
     def _seen(
         self, event: Detected
@@ -409,6 +423,9 @@ class CloudSession:
         """Settle what is done at the head of the line; say so, with what was held and `results`."""
         results = (*self._held, *results)
         self._held.clear()
+        frames = sorted(self._seen_of.values(), key=lambda seen: seen.seq)
+        self._seen_of.clear()
+        packed = pack_frames(frames, self._labels) if frames else None
         if self.state is CloudState.LIVE:
             self._deadline = None  # no ack is held back any longer
         done = 0
@@ -417,8 +434,8 @@ class CloudSession:
                 break
             done += 1
         self._window.settle(self._window.settled + done)
-        if self._grant() or done or results:
-            self._send(Results(self._window.settled, self._window.granted, results))
+        if self._grant() or done or results or packed is not None:
+            self._send(Results(self._window.settled, self._window.granted, results, packed))
 
     def _grant(self) -> bool:
         """Raise the credit; True if a camera that had none left has some now."""

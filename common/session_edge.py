@@ -52,6 +52,7 @@ from common.events import (
     Welcome,
 )
 from common.packed import unpack
+from common.packed_frames import unpack_frames
 from common.ranges import compress, expand
 from common.session_auxiliary import PIECE_BYTES, Replies
 from common.session_still import Stills
@@ -125,6 +126,7 @@ class EdgeSession:
             packed_boxes=True,
             auxiliary=True,
             gather=gather,
+            packed_results=True,
         )
         self._random = random
         self._paced = paced
@@ -444,10 +446,15 @@ class EdgeSession:
     def _results(self, message: Results) -> None:
         settled = self._window.settle(message.acked)
         self._window.grant(message.credits)
+        packed = () if message.packed is None else unpack_frames(message.packed, self._labels)
+        for seen in packed:
+            of = FrameId(self.camera, self.boot, seen.seq)
+            verdict = Verdict(of, Outcome.STORED, "", seen.boxes, seen.presences)
+            self._out.append(Deliver(verdict))
         for result in message.frames:
             frame = FrameId(self.camera, result.boot or self.boot, result.seq)
-            seen = self._seen(result)
-            self._out.append(Deliver(Verdict(frame, result.outcome, result.reason, *seen)))
+            told = self._seen(result)
+            self._out.append(Deliver(Verdict(frame, result.outcome, result.reason, *told)))
         if settled:
             self._out.append(Unspool(settled))
             self._attempts = 0

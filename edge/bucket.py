@@ -9,7 +9,8 @@ decided (handshakes, repeated segments, keepalives) is paid for afterwards.
 
 In any 60 s at most `burst + 60 * refill` bytes are spent. Refill is therefore a little below the
 budget where bursts are large against it. On the wire it is the same: while a link holds bytes back,
-so much less is saved up, for both leave at once when it comes back.
+so much less is saved up, for both leave at once when it comes back. Answers that are gathered come
+late by design: for these there is room beside the burst, and so much less refill.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ class WireBucket:
 
     budget  bytes per second; None: no bound
     gather  seconds for which a message is gathered
+    late    seconds of budget that answers hold back when all is well
     """
 
-    def __init__(self, budget: float | None, now: float, gather: float = 0.0) -> None:
+    def __init__(
+        self, budget: float | None, now: float, gather: float = 0.0, late: float = 0.0
+    ) -> None:
         self.spent = 0.0  # since the beginning, as far as known
         self._budget = budget
         self._burst_s = max(_BURST_S, gather)
+        self._late_s = late
         self._carried: float | None = None  # by the wire, as far as measured
         self._largest = 0.0  # message of late
         self._level = self.burst if budget else 0.0
@@ -55,7 +60,8 @@ class WireBucket:
         """Bytes per second."""
         if self._budget is None:
             return math.inf
-        bound = (_MOST * _WINDOW_S * self._budget - self.burst) / _WINDOW_S
+        beside = self.burst + self._late_s * self._budget
+        bound = (_MOST * _WINDOW_S * self._budget - beside) / _WINDOW_S
         return min(self._budget, max(bound, _LEAST_REFILL * self._budget))
 
     def set_budget(self, budget: float | None, now: float) -> None:
@@ -100,8 +106,10 @@ class WireBucket:
 
     @property
     def _waiting(self) -> float:
-        """Bytes that were spent and that the wire has not carried yet; 0 where nobody counts."""
-        return 0.0 if self._carried is None else max(self.spent - self._carried, 0.0)
+        """Bytes that the link holds back: spent, and not carried yet; 0 where nobody counts."""
+        if self._carried is None or self._budget is None:
+            return 0.0
+        return max(self.spent - self._carried - self._late_s * self._budget, 0.0)
 
     def _advance(self, now: float) -> None:
         elapsed, self._now = max(now - self._now, 0.0), max(now, self._now)

@@ -140,7 +140,7 @@ class LinkEstimate:
 
     @property
     def _span(self) -> float:
-        return max(2.0, 2 * self.base)
+        return max(2.0, 2 * self.base, 2 * self._gather)
 
     @property
     def _delivery(self) -> float:
@@ -154,7 +154,7 @@ class LinkEstimate:
 
     def _grow(self, now: float) -> None:
         """Only as far as the rate is used: a link that is not tried cannot be known."""
-        elapsed = min(now - self._grown_at, 1.0)
+        elapsed = min(now - self._grown_at, 1.0 + self._gather)
         if self._delivery < 0.5 * self.rate:
             return
         step = _FAST * self.rate if self._fast else _STEP * self._highest

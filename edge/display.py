@@ -75,7 +75,10 @@ def configure_logs(display: Display) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            # Tracebacks without locals: those take long to lay out, and hold secrets.
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(20),  # information and above
         logger_factory=structlog.WriteLoggerFactory(display),  # type: ignore[arg-type]

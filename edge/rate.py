@@ -20,7 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge.bucket import WireBucket
-from edge.congestion import LinkEstimate, Sent
+from edge.congestion import LinkEstimate
+from edge.overhead import Overhead
+from edge.turns import Turns
 
 # Both ways over TLS: a message is a segment of its own, with 52 bytes of TCP and IP, 22 of TLS and
 # 14 of HTTP/2 and gRPC, and is acknowledged by one of 52. So is its answer, or are ack and boxes,
@@ -28,7 +30,9 @@ from edge.congestion import LinkEstimate, Sent
 _SEGMENT = 52.0
 _ONE_WAY = _SEGMENT + 22 + 14 + 12 + _SEGMENT
 MESSAGE_COST = 3 * _ONE_WAY
-LAYER_COST = 45.0  # its entry in the request, its result, a few boxes
+_LAYER = 12.0  # its entry in the request
+_BOXES = 33.0  # what is said of it: its result, a few boxes
+LAYER_COST = _LAYER + _BOXES
 DEFAULT_QUEUE_S = 1.0  # standing queue that is put up with where no latency is asked for
 MOST_COALESCE_S = 10.0
 
@@ -37,9 +41,16 @@ _LEAST_QUEUE_S = 0.1
 _PIECE = 1200  # bytes of an auxiliary layer in one message: about a segment, to save headers
 _REPLY_SHARE = 0.5  # of the link's rate, for auxiliary layers beside machine layers
 _CRUMB_S = 1e-4  # of rounding
-_BUDGET_SHARE = 0.97  # of the rate for new frames, so that no queue lasts
-_LINK_SHARE = 0.92  # the same where the rate is an estimate
+_LINK_SHARE = 0.92  # of a rate that is an estimate, for new frames, so that no queue lasts
+_MOST_LIVE_SHARE = 1.25  # of a budget, where much of it is saved up
+_SHARE_BESIDE_STILL = 0.95  # the rest is saved up until a piece of it may go
+_LATE = 0.4  # of the wire bytes are answers, where boxes come back
+_LATE_ACKS = 0.1  # where only acks do
+_HORIZON = 8.0  # frames over which what is saved or owed is shared out
+_RISE = 4.0  # of 255 in quality, from one frame to the next
+_GROWTH = 2 ** (_RISE / 72)
 _LEAST_LIVE_SHARE = 0.5  # while many layers wait; half of that where a latency is asked for
+_BACKLOG_S = 1.0  # of the rate, that waits beyond what usually does
 _DRAIN_S = 2.0  # in which a short queue is sent off beside new frames
 
 
@@ -54,6 +65,7 @@ class Limits:
     least     quality 0..255 below which frames are thinned instead
     fps       frames per second that the source brings
     gather    seconds for which the server may gather acks
+    boxes     the server sends back what it saw
     """
 
     budget: float | None = None
@@ -63,12 +75,16 @@ class Limits:
     least: int = 0
     fps: float = 5.0
     gather: float = 0.0
+    boxes: bool = True
 
     @property
     def queue(self) -> float:
-        """Seconds of standing queue on the link that are put up with."""
+        """Seconds of standing queue on the link that are put up with.
+
+        Who lets answers wait has time, and a server that is busy is no queue.
+        """
         if self.latency is None:
-            return DEFAULT_QUEUE_S
+            return DEFAULT_QUEUE_S + self.gather / 2
         return max((self.latency - self.coalesce - self.gather) / 4, _LEAST_QUEUE_S)
 
 
@@ -94,24 +110,29 @@ class RateControl:
     def __init__(self, limits: Limits, now: float) -> None:
         self.wake: float | None = None  # when `release` may say more than it did
         self._limits = limits
-        self._bucket = WireBucket(limits.budget, now, gather=limits.coalesce)
+        late = (_LATE if limits.boxes else _LATE_ACKS) * limits.gather
+        self._bucket = WireBucket(limits.budget, now, gather=limits.coalesce, late=late)
         self._link = LinkEstimate(
             limits.queue,
             None if limits.budget is None else 1.25 * limits.budget,
             now,
             limits.gather,
         )
-        self._overhead = _Overhead(_expected(limits))
-        self._wish: float | None = None  # the server's
+        self._overhead = Overhead(_expected(limits), _LAYER + _BOXES * limits.boxes)
+        self._wish: float | None = None  # the server's, bytes per second
+        self._turns = Turns()
         self._credit = 0.0  # wire bytes for frames to come
+        self._most_saved = 0.0  # of them, or owed
         self._credited = now - 1.0  # the first frame need not wait
         self._hint = float(limits.best)
+        self._room = math.inf  # bytes that the last frame might take
         self._floor = 0.0  # bytes of a layer at the least quality, as far as seen
         self._layers = 0  # that are coded and not acked
         self._spooled = 0  # their bytes
         self._held_since: float | None = None
         self._reply = 0  # bytes of auxiliary layers that wait
         self._urgent = 0.0  # of these, what goes before machine layers
+        self._has_still = False  # that waits
         self._reply_at = now  # when the link is done with the last piece of one
 
     # -- facts
@@ -122,12 +143,13 @@ class RateControl:
         self._layers, self._spooled = spooled
         if wire is not None:
             self._bucket.measured(wire, self._link.in_flight, now)
-            self._overhead.measured(wire)
+            self._overhead.measured(wire, self._link.in_flight)
 
-    def connected(self) -> None:
-        """A stream was welcomed; nothing of it is under way yet."""
+    def connected(self, now: float) -> None:
+        """A stream was welcomed; nothing of it is under way yet, and no wish was told."""
         self._link.connected()
         self._overhead.connected()
+        self.wished(0, now)
 
     def sent(self, sizes: Sequence[int], now: float) -> None:
         """A message with layers of these sizes went."""
@@ -142,8 +164,9 @@ class RateControl:
             self._spooled = max(self._spooled - message.payload, 0)
             self._overhead.acked(message)
 
-    def wished(self, bytes_per_second: int, now: float) -> None:
+    def wished(self, bytes_per_second: int, now: float, frames_per_second: float = 0.0) -> None:
         """The server's RateTarget; 0: it has no wish."""
+        self._turns.pace(frames_per_second or None, now)
         self._wish = float(bytes_per_second) or None
         self._bucket.set_budget(_tighter(self._limits.budget, self._wish), now)
 
@@ -154,11 +177,11 @@ class RateControl:
         """
         self._layers += 1
         self._spooled += size
-        self._credit -= self._frame_cost(size)
+        self._credit = max(self._credit - self._frame_cost(size), -self._most_saved)
         if quality < round(self._hint):
             self._hint = float(quality)
-        elif self._credit > 0:
-            self._hint = min(self._hint + 4, self._limits.best)
+        elif size * _GROWTH <= self._room:
+            self._hint = min(self._hint + _RISE, self._limits.best)
         if is_key and self._floor:
             return
         least = size * 2 ** (-(quality - self._least) / _HALVING)
@@ -177,25 +200,28 @@ class RateControl:
 
     def frame(self, now: float) -> Plan | Thinned:
         """What to do with a frame that was captured just now."""
+        if not self._turns.take(now):
+            return Thinned("server")
         if not self.is_limited:
             return Plan(self._limits.best, self._limits.best)
         full, reason = self._tightest()
-        rate = self._live_share(full, _LINK_SHARE if reason == "link" else _BUDGET_SHARE)
-        if rate < 0.75 * full:
+        rate = full * self._live_share(full, now)
+        if self._waiting() > self._usual(full) + _BACKLOG_S * full:
             reason = "backlog"
         least = self._frame_cost(self._floor)
         elapsed, self._credited = max(now - self._credited, 0.0), now
         # A large frame is late by itself, and makes the next ones late.
-        share = rate / self._limits.fps
-        most_saved = max(rate * min(self._limits.latency or 3.0, 3.0) / 3, least + 1.5 * share)
-        self._credit = min(self._credit + rate * elapsed, most_saved)
-        room = share + max(self._credit - share, 0.0) / 2  # some of what was saved, not all
-        if room < least:
-            room = 1.2 * least
-        if self._credit < max(least, 1.0):
+        share = rate / self._fps
+        self._most_saved = max(
+            rate * min(self._limits.latency or 3.0, 3.0) / 3, least + 1.5 * share
+        )
+        self._credit = min(self._credit + rate * elapsed, self._most_saved)
+        if self._credit < max(least, 1.0) and not self._is_borne(least, now):
             return Thinned(reason)
-        most = max(int(min(room, self._credit) - self._frame_cost(0)), 1)
-        return Plan(round(self._hint), self._least, most)
+        # What was saved, or is owed for a key layer, is shared out among the frames to come.
+        room = share + (self._credit - share) / _HORIZON
+        self._room = max(room - self._frame_cost(0), 1.2 * self._floor, 1.0)
+        return Plan(round(self._hint), self._least, int(self._room))
 
     def release(self, sizes: Sequence[int], now: float, *, ending: bool = False) -> int:
         """How many of the layers that are ready may go now, in one message; sets `wake`."""
@@ -246,6 +272,7 @@ class RateControl:
         left, sizes  as for `reply`. It goes behind all else: what the next frame costs is left too.
         Call it after `reply`.
         """
+        self._has_still = left > 0
         if not left or self._reply:
             return 0
         if now < self._reply_at:
@@ -311,74 +338,58 @@ class RateControl:
             rates.append((self._bucket.refill, "server" if by_server else "budget"))
         return min(rates)
 
-    def _live_share(self, rate: float, most: float) -> float:
-        """What new frames may use of the rate: less the more layers wait, but never nothing."""
+    def _live_share(self, rate: float, now: float) -> float:
+        """What new frames may use of the rate: less the more layers wait, but never nothing.
+
+        Where bytes are saved up it may be more than all.
+        """
+        waiting, usual = self._waiting(), self._usual(rate)
+        least = _LEAST_LIVE_SHARE if self._limits.latency is None else _LEAST_LIVE_SHARE / 2
+        if self._bucket.budget is None or rate < self._bucket.refill:
+            return max(_LINK_SHARE - max(waiting - usual, 0.0) / (_DRAIN_S * rate), least)
+        slack = self._bucket.burst - self._limits.coalesce * rate
+        spare = self._bucket.left(now) - waiting - slack / 2
+        most = _SHARE_BESIDE_STILL if self._has_still else _MOST_LIVE_SHARE
+        return min(max(1.0 + spare / (_DRAIN_S * rate), least), most)
+
+    def _waiting(self) -> float:
+        """Wire bytes of what is to be sent."""
         under_way = self._link.under_way
         layers = self._layers - sum(message.layers for message in under_way)
         payload = self._spooled - sum(message.payload for message in under_way)
-        waiting = payload + layers * self._frame_cost(0) + self._reply
-        usual = rate * self._limits.coalesce + self._frame_cost(self._floor)
-        least = _LEAST_LIVE_SHARE if self._limits.latency is None else _LEAST_LIVE_SHARE / 2
-        return rate * max(most - max(waiting - usual, 0.0) / (_DRAIN_S * rate), least)
+        return payload + layers * self._frame_cost(0) + self._reply
+
+    def _usual(self, rate: float) -> float:
+        """Wire bytes that wait although nothing is wrong."""
+        return rate * self._limits.coalesce + self._frame_cost(self._floor)
+
+    def _is_borne(self, cost: float, now: float) -> bool:
+        """Whether the budget bears a frame of this cost at once, whatever was planned."""
+        if self._bucket.budget is None or self._tightest()[1] == "link":
+            return False
+        return self._bucket.left(now) >= self._waiting() + cost
 
     def _frame_cost(self, size: float) -> float:
         """Wire bytes of a layer of this size, with its part of a message."""
-        return size + LAYER_COST + self._overhead.message / self._sharing
+        return size + self._overhead.layer + self._overhead.message / self._sharing
+
+    @property
+    def _fps(self) -> float:
+        return min(self._limits.fps, self._turns.per_second or math.inf)
 
     @property
     def _sharing(self) -> float:
         """Layers in a message: what comes in `coalesce` seconds, as far as the rate goes."""
         hold, rate = self._limits.coalesce, self._tightest()[0]
-        most = self._limits.fps * hold
+        most = self._fps * hold
         if most <= 1 or rate == math.inf:
             return 1.0
-        afforded = (rate * hold - self._overhead.message) / (LAYER_COST + self._floor)
+        afforded = (rate * hold - self._overhead.message) / (self._overhead.layer + self._floor)
         return min(max(afforded, 1.0), most)
 
     @property
     def _least(self) -> int:
         return min(self._limits.least, self._limits.best)
-
-
-class _Overhead:
-    """What a message costs beyond its layers: an estimate, then learned from ten messages on."""
-
-    _MESSAGES = 10
-    _LEAST_WEIGHT = 0.3  # of ten messages against all before
-
-    def __init__(self, expected: float) -> None:
-        self.message = expected
-        self._rounds = 0
-        self._began: int | None = None  # wire bytes when this round of learning began
-        self._messages = 0
-        self._payload = 0.0
-
-    def cost(self, sizes: Sequence[int]) -> float:
-        return self.message + len(sizes) * LAYER_COST + sum(sizes)
-
-    def connected(self) -> None:
-        """A handshake is no message: begin anew."""
-        self._began = None
-
-    def acked(self, message: Sent) -> None:
-        self._messages += 1
-        self._payload += message.payload + LAYER_COST * message.layers
-
-    def beside(self, cost: float) -> None:
-        """Wire bytes that were spent on something else."""
-        self._payload += cost
-
-    def measured(self, wire: int) -> None:
-        if self._began is not None and self._messages < self._MESSAGES:
-            return
-        if self._began is not None:
-            seen = (wire - self._began - self._payload) / self._messages
-            self._rounds += 1
-            weight = max(1 / (1 + self._rounds), self._LEAST_WEIGHT)
-            self.message += weight * (min(max(seen, 0.0), 5 * MESSAGE_COST) - self.message)
-        elif not self._messages:
-            return
-        self._began, self._messages, self._payload = wire, 0, 0.0
 
 
 def _expected(limits: Limits) -> float:

@@ -306,6 +306,7 @@ class EdgeSettings(BaseSettings):
             best=round(self.quality * 255),
             least=round(self.quality_floor * 255),
             fps=self.fps,
+            boxes=self.boxes,
         )
 
     def read_token(self) -> str | None:

@@ -249,7 +249,7 @@ class Uplink:
 
     def _welcomed(self) -> None:
         if self._rate is not None:
-            self._rate.connected()
+            self._rate.connected(time.monotonic())
         self._ledger.connections += 1
         if self.trouble is not None or self._ledger.connections == 1:
             log.info("connected", server=self._link.server)
@@ -368,9 +368,12 @@ class Uplink:
                 log.warning("a still was refused", seq=item.seq, reason=item.reason)
             return
         if isinstance(item, RateTarget):
-            log.debug("the server wishes for a rate", bytes_per_second=item.bytes_per_second)
+            log.debug(
+                "the server wishes for a rate",
+                bytes_per_second=item.bytes_per_second, frames_per_second=item.frames_per_second,
+            )  # fmt: skip
             if self._rate is not None:
-                self._rate.wished(item.bytes_per_second, time.monotonic())
+                self._rate.wished(item.bytes_per_second, time.monotonic(), item.frames_per_second)
             return
         if item.outcome is Outcome.REFUSED:
             self._refused.add(item.frame)

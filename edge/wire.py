@@ -6,6 +6,7 @@ score above 1 is the server's fault and raises RemoteProtocolError.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -67,7 +68,7 @@ def from_wire(response: ingest_pb2.StreamResponse) -> ToEdge | None:
         case "results":
             return _results(response.results)
         case "rate_target":
-            return RateTarget(response.rate_target.bytes_per_second)
+            return _rate_target(response.rate_target)
         case "auxiliary_request":
             return _auxiliary_request(response.auxiliary_request)
         case "still_result":
@@ -91,6 +92,7 @@ def _hello(hello: Hello) -> ingest_pb2.Hello:
         packed_boxes=hello.packed_boxes,
         auxiliary=hello.auxiliary,
         gather_ms=round(hello.gather * 1000),
+        packed_results=hello.packed_results,
     )
 
 
@@ -136,7 +138,9 @@ def _welcome(welcome: ingest_pb2.Welcome) -> Welcome:
 
 
 def _results(results: ingest_pb2.Results) -> Results:
-    return Results(results.acked, results.credits, tuple(map(_frame_result, results.frames)))
+    packed = results.packed if results.HasField("packed") else None
+    frames = tuple(map(_frame_result, results.frames))
+    return Results(results.acked, results.credits, frames, packed)
 
 
 def _frame_result(result: ingest_pb2.FrameResult) -> FrameResult:
@@ -153,6 +157,11 @@ def _still_result(result: ingest_pb2.StillResult) -> StillResult:
 
 def _outcome(value: int) -> Outcome:
     return Outcome(value) if value in set(Outcome) else Outcome.UNSPECIFIED
+
+
+def _rate_target(target: ingest_pb2.RateTarget) -> RateTarget:
+    frames = target.frames_per_second
+    return RateTarget(target.bytes_per_second, frames if 0 < frames < math.inf else 0.0)
 
 
 def _auxiliary_request(m: ingest_pb2.AuxiliaryRequest) -> AuxiliaryRequest:

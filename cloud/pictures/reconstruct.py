@@ -27,6 +27,7 @@ import structlog
 
 from cloud.alone import Alone
 from cloud.metrics import Metrics
+from cloud.models.prior_files import PRIOR
 from cloud.pictures.cache import PictureCache
 from cloud.pictures.keeper import AuxiliaryKeeper
 from cloud.pictures.line import Entry, Line
@@ -34,6 +35,7 @@ from cloud.pictures.process import Made
 from cloud.pictures.provenance import provenance, with_provenance
 from cloud.pictures.stills import Stills
 from cloud.pictures.values import (
+    MOST_STEPS,
     Auxiliaries,
     Done,
     Loading,
@@ -85,13 +87,13 @@ class Policy:
 
 @dataclass
 class _Making:
-    """What the line holds. state: the last word of the decoder, if it is at work."""
+    """What the line holds. state: the last word of the decoder; before it, that nobody is ahead."""
 
     work: Work
     made: asyncio.Future[Picture]
     keep_until: float | None
     asked: float = field(default_factory=time.perf_counter)
-    state: Loading | Step = field(default_factory=Loading)
+    state: Queued | Loading | Step = field(default_factory=lambda: Queued(0))
 
 
 class Reconstructor:
@@ -129,6 +131,11 @@ class Reconstructor:
         """Whether there are weights to make pictures with."""
         return (self._human / "manifest.json").exists()
 
+    @property
+    def most_steps(self) -> int:
+        """How many may be asked for: 0 without a prior beside these weights."""
+        return MOST_STEPS if self.ready and (self._human / PRIOR).is_dir() else 0
+
     async def of_frame(self, frame: FrameId) -> Subject:
         """A stored frame. Raises NotStored."""
         stored = await self._read(lambda: self._store.get(frame))
@@ -158,10 +165,12 @@ class Reconstructor:
 
         auxiliary  at hand, in place of any other; one that does not fit is an error then
 
-        Raises ModelMismatch if there is no decoder for it, LimitReached, DecoderUnavailable, and
-        CorruptStream for an auxiliary layer at hand.
+        Raises ModelMismatch if there is no decoder for it, or no prior for its steps; LimitReached,
+        DecoderUnavailable, and CorruptStream for an auxiliary layer at hand.
         """
         self._decoder_key()
+        if wish.steps > self.most_steps:
+            raise ModelMismatch("this server has no diffusion prior: ask for 0 steps")
         if auxiliary is not None:
             async with contextlib.aclosing(self._made(subject, auxiliary, wish, who)) as news:
                 async for progress in news:

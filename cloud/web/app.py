@@ -99,6 +99,7 @@ def make_app(
 
     async def session(request: Request) -> Response:
         known: dict[str, Any] = {"name": _viewer(request).name, "pictures": pictures.ready}
+        known["steps"] = pictures.most_steps
         known |= {"model": about.model, "labels": about.labels, "keep_days": about.keep_days}
         return Response(to_json(known), media_type=_JSON)
 

@@ -58,6 +58,11 @@ class Pictures:
         """Whether this server has a decoder."""
         return self._reconstructor.ready
 
+    @property
+    def most_steps(self) -> int:
+        """0: this server adds no detail."""
+        return self._reconstructor.most_steps
+
     def routes(self) -> list[Route]:
         path = "/frames/{camera}/{boot}/{seq}/picture"
         return [Route(path, self.picture, methods=["POST"])]

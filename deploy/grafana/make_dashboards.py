@@ -18,6 +18,7 @@ SOURCE = {"type": "prometheus", "uid": "glimpse-prometheus"}
 
 _COLUMNS = 24  # of Grafana's grid
 _HEIGHT = {"stat": 4, "timeseries": 8}
+_ACROSS = {"stat": 6, "timeseries": 3}  # at most, side by side
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,11 @@ CAMERA = Dashboard(
             one("Layers that cannot be read", "none",
                 'increase(glimpse_unreadable_layers_total{camera="$camera"}[$__rate_interval])',
                 what="Damaged, or one that they lean on is missing."),
+            one("Reference pictures since the server's start", "none",
+                'sum by (outcome) (glimpse_stills_total{camera="$camera"})', "{{outcome}}",
+                "Good stills that a camera sends of itself now and then, behind all else."),
+            one("Their bytes", "bytes", 'glimpse_still_bytes_total{camera="$camera"}',
+                "reference pictures"),
         )),
     ),
     of_one_camera=True,
@@ -214,11 +220,15 @@ DECODER = Dashboard(
         Row("Now", (
             stat("Pictures that wait", "none", "glimpse_decode_queue_depth"),
             stat("Pictures in this time", "none",
-                 "sum(increase(glimpse_decode_cache_total[$__range]))"),
+                 "round(sum(increase(glimpse_decode_cache_total[$__range])))"),
             stat("Made before", "percentunit",
                  'sum(increase(glimpse_decode_cache_total{hit="true"}[$__range]))'
                  " / sum(increase(glimpse_decode_cache_total[$__range]))"),
-            stat("Failed", "none", "increase(glimpse_decode_failures_total[$__range])"),
+            stat("With a reference picture", "percentunit",
+                 'sum(increase(glimpse_decode_reference_total{used="true"}[$__range]))'
+                 " / sum(increase(glimpse_decode_reference_total[$__range]))",
+                 "They show what has not changed since as it was seen then."),
+            stat("Failed", "none", "round(increase(glimpse_decode_failures_total[$__range]))"),
             stat("Viewers", "none", "glimpse_viewers"),
         )),
         Row("Time", (
@@ -234,10 +244,19 @@ DECODER = Dashboard(
                 'sum(rate(glimpse_decode_seconds_sum{phase!="wait"}[$__rate_interval]))', "busy"),
         )),
         Row("Where pictures come from", (
-            one("Pictures asked for", "none", per_second("glimpse_decode_cache_total", "hit"),
-                "made before: {{hit}}"),
-            one("Auxiliary layers asked of cameras", "none",
+            Panel("Pictures asked for, a second", "none", (
+                Query(per_second("glimpse_decode_cache_total", "hit", '{hit="false"}'), "made"),
+                Query(per_second("glimpse_decode_cache_total", "hit", '{hit="true"}'),
+                      "made before"),
+            )),
+            one("Auxiliary layers asked of cameras, a second", "none",
                 per_second("glimpse_auxiliary_fetch_total", "outcome"), "{{outcome}}"),
+            Panel("Pictures made, a second", "none", (
+                Query(per_second("glimpse_decode_reference_total", "used", '{used="true"}'),
+                      "with a reference picture"),
+                Query(per_second("glimpse_decode_reference_total", "used", '{used="false"}'),
+                      "without"),
+            )),
             one("Failures", "none", "increase(glimpse_decode_failures_total[$__rate_interval])"),
         )),
     ),
@@ -277,7 +296,7 @@ def _choice() -> dict[str, Any]:
 
 
 def _laid_out(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
-    """Rows below each other; up to four panels side by side, six of single figures."""
+    """Rows below each other, each of lines that are as full as the others, without a hole."""
     y = 0
     number = 0
     for row in dashboard.rows:
@@ -288,16 +307,22 @@ def _laid_out(dashboard: Dashboard) -> Iterator[dict[str, Any]]:
             "collapsed": False, "panels": [],
         }  # fmt: skip
         y += 1
-        x = 0
-        for panel in row.panels:
-            number += 1
-            height = _HEIGHT[panel.kind]
-            width = 4 if panel.kind == "stat" else _COLUMNS // 2
-            if x + width > _COLUMNS:
-                x, y = 0, y + height
-            yield _panel(number, panel, {"x": x, "y": y, "w": width, "h": height})
-            x += width
-        y += height
+        for line in _lines(row.panels):
+            width, height = _COLUMNS // len(line), _HEIGHT[line[0].kind]
+            for x, panel in enumerate(line):
+                number += 1
+                yield _panel(number, panel, {"x": x * width, "y": y, "w": width, "h": height})
+            y += height
+
+
+def _lines(panels: tuple[Panel, ...]) -> Iterator[tuple[Panel, ...]]:
+    """Of one kind; as few as can be."""
+    count = -(-len(panels) // _ACROSS[panels[0].kind])
+    start = 0
+    for line in range(count):
+        end = start + -(-(len(panels) - start) // (count - line))
+        yield panels[start:end]
+        start = end
 
 
 def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:

@@ -297,6 +297,7 @@ class Hello(_message.Message):
     PACKED_BOXES_FIELD_NUMBER: _builtins.int
     AUXILIARY_FIELD_NUMBER: _builtins.int
     GATHER_MS_FIELD_NUMBER: _builtins.int
+    PACKED_RESULTS_FIELD_NUMBER: _builtins.int
     camera: _builtins.str
     """Its name: 1..64 characters of [a-z0-9_-], the first a letter or a digit."""
     boot: _builtins.str
@@ -304,7 +305,9 @@ class Hello(_message.Message):
     model_id: _builtins.int
     """The model that coded the layers: the first 16 bits of the hash in its manifest, 0..65535."""
     want_boxes: _builtins.bool
-    """True: send boxes back in Results. They cost some 40 bytes each, or 7 where packed_boxes is true."""
+    """True: send boxes back in Results. They cost some 40 bytes each, 7 where packed_boxes is true, and
+    4 where packed_results and gather_ms are set too.
+    """
     software: _builtins.str
     """Name and version of the camera's software, for logs. 0..128 characters."""
     packed_boxes: _builtins.bool
@@ -315,6 +318,8 @@ class Hello(_message.Message):
     """For so many milliseconds the server may gather acks and boxes into one message, 0..10000: on a
     thin link each message costs more than what it says. 0: it does not wait.
     """
+    packed_results: _builtins.bool
+    """True: this camera reads Results.packed, if Welcome has labels for it."""
     @_builtins.property
     def in_doubt(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrameRange]:
         """The layers that come next and that the server may hold already, because a stream broke or the
@@ -333,10 +338,11 @@ class Hello(_message.Message):
         packed_boxes: _builtins.bool = ...,
         auxiliary: _builtins.bool = ...,
         gather_ms: _builtins.int = ...,
+        packed_results: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["auxiliary", b"auxiliary", "boot", b"boot", "camera", b"camera", "gather_ms", b"gather_ms", "in_doubt", b"in_doubt", "model_id", b"model_id", "packed_boxes", b"packed_boxes", "software", b"software", "want_boxes", b"want_boxes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auxiliary", b"auxiliary", "boot", b"boot", "camera", b"camera", "gather_ms", b"gather_ms", "in_doubt", b"in_doubt", "model_id", b"model_id", "packed_boxes", b"packed_boxes", "packed_results", b"packed_results", "software", b"software", "want_boxes", b"want_boxes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,6 +490,7 @@ class Results(_message.Message):
     ACKED_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
     FRAMES_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     acked: _builtins.int
     """The first `acked` layers of this stream are settled, each stored durably or refused by name:
     the camera may forget them. Cumulative, never falls. 0..2^63-1.
@@ -491,6 +498,12 @@ class Results(_message.Message):
     credits: _builtins.int
     """How many layers the camera may send in this stream, counted from its beginning. Cumulative,
     never falls. 0..2^63-1.
+    """
+    packed: _builtins.bytes
+    """In place of entries in `frames` that are of the stream's boot, stored and looked at, for a camera
+    that reads it (Hello.packed_results): 1..256 frames by rising number, each with 0..100 boxes or
+    presences, told by how they differ from those of the frames before. The coding is written down in
+    common/packed_frames.py; it is as exact as FrameResult.packed. 0..1000000 bytes.
     """
     @_builtins.property
     def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___FrameResult]:
@@ -504,12 +517,15 @@ class Results(_message.Message):
         acked: _builtins.int = ...,
         credits: _builtins.int = ...,
         frames: _abc.Iterable[Global___FrameResult] | None = ...,
+        packed: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_packed", b"_packed", "packed", b"packed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acked", b"acked", "credits", b"credits", "frames", b"frames"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_packed", b"_packed", "acked", b"acked", "credits", b"credits", "frames", b"frames", "packed", b"packed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__packed: _TypeAlias = _typing.Literal["packed"]  # noqa: Y015
+    _WhichOneofArgType__packed: _TypeAlias = _typing.Literal["_packed", b"_packed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__packed) -> _WhichOneofReturnType__packed | None: ...
 
 Global___Results: _TypeAlias = Results  # noqa: Y015
 
@@ -584,21 +600,25 @@ Global___FrameResult: _TypeAlias = FrameResult  # noqa: Y015
 
 @_typing.final
 class RateTarget(_message.Message):
-    """What the server would like the camera to spend."""
+    """What the server would like the camera to spend, in this stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    FRAMES_PER_SECOND_FIELD_NUMBER: _builtins.int
     bytes_per_second: _builtins.int
     """Bytes per second on the wire, 1..2^32-1; 0: no wish."""
+    frames_per_second: _builtins.float
+    """Frames per second, more than 0, as while the detector cannot keep up; 0: no wish."""
     def __init__(
         self,
         *,
         bytes_per_second: _builtins.int = ...,
+        frames_per_second: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_per_second", b"bytes_per_second", "frames_per_second", b"frames_per_second"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -125,9 +125,11 @@ def auxiliary_of(base: Coded, *, model: int = MODEL, body: bytes = b"detail" * 2
     return pack(header, name_of(base) + body)
 
 
-def decoder_folder(folder: Path) -> Path:
-    """What stands for its weights."""
+def decoder_folder(folder: Path, *, prior: bool = True) -> Path:
+    """What stands for its weights, and for those of its prior."""
     folder.mkdir(parents=True, exist_ok=True)
+    if prior:
+        (folder / "prior").mkdir(exist_ok=True)
     (folder / "manifest.json").write_text('{"name": "tiny"}')
     return folder
 

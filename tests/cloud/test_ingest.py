@@ -24,6 +24,8 @@ from common.bitstream import Kind, pack, unpack
 from common.errors import StoreFull
 from common.events import Outcome
 from common.packed import unpack as read_packed
+from common.packed_frames import unpack_frames
+from common.types import Box
 from glimpse.v1 import detection_pb2, ingest_pb2, ingest_pb2_grpc
 from tests.cloud.serving import Camera, raw_channel, serving, until
 
@@ -121,6 +123,27 @@ async def test_packed_boxes_are_those_of_the_store(tmp_path: Path, layers: list[
             assert [box.label for box in found] == [box.label for box in boxes]
             assert [box.x1 for box in found] == pytest.approx([b.x1 for b in boxes], abs=0.25)
         assert any(stored[seq].boxes for seq in range(len(layers)))
+
+
+async def test_gathered_boxes_are_those_of_the_store(tmp_path: Path, layers: list[bytes]) -> None:
+    async with serving(tmp_path) as served, served.camera(hello=False) as camera:
+        await camera.hello(packed_boxes=True, packed_results=True, gather_ms=200)
+        labels = list((await camera.read()).welcome.labels)
+        await camera.send(*enumerate(layers))
+        seen: dict[int, list[Box]] = {}
+        while len(seen) < len(layers):
+            results = (await camera.read()).results
+            assert not results.frames
+            if results.HasField("packed"):
+                seen |= {f.seq: list(f.boxes) for f in unpack_frames(results.packed, labels)}
+        assert camera.acked == len(layers)
+        await until(lambda: all(f.boxes is not None for f in served.stored().values()))
+        for seq, frame in served.stored().items():
+            own = sorted(frame.boxes or (), key=lambda box: (box.label, box.x1))
+            found = sorted(seen[seq], key=lambda box: (box.label, box.x1))
+            assert [box.label for box in found] == [box.label for box in own]
+            assert [b.x1 for b in found] == pytest.approx([b.x1 for b in own], abs=0.25)
+        assert any(seen.values())
 
 
 async def test_a_goodbye_is_answered_when_all_is_settled(

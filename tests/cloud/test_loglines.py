@@ -4,8 +4,9 @@ import errno
 import io
 
 import pytest
+import structlog
 
-from cloud.loglines import LogLines
+from cloud.loglines import LogLines, configure_logs
 
 
 class Broken(io.StringIO):
@@ -37,3 +38,22 @@ def test_a_full_disk_ends_nobody() -> None:
 def test_any_other_error_is_told() -> None:
     with pytest.raises(OSError, match="cannot"):
         LogLines(Broken(errno.EBADF)).write("one\n")
+
+
+def test_a_traceback_is_plain_and_shows_no_locals() -> None:
+    file = io.StringIO()
+    try:
+        configure_logs(file)
+        token = "".join(["s3", "cr3t"])
+        try:
+            raise ValueError(len(token))
+        except ValueError:
+            structlog.get_logger().exception("trouble", camera="gate")
+    finally:
+        structlog.reset_defaults()
+    text = file.getvalue()
+    assert "trouble" in text
+    assert "camera=gate" in text
+    assert "ValueError: 6" in text
+    assert "Traceback (most recent call last)" in text
+    assert "s3cr3t" not in text

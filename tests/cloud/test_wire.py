@@ -30,6 +30,7 @@ CAR = Box("car", 0.5, 1.0, 2.0, 3.5, 4.25)
 UP: list[ToServer] = [
     Hello("gate", "b1", 0xFFFF, (FrameRange("b0", 0, 9), FrameRange("", 1, 1)), True, "edge/1"),
     Hello("gate", "b1", 0),
+    Hello("gate", "b1", 0, gather=2.5, packed_results=True),
     Layers(7, (LayerEntry("", 0, 0.0, b"x"), LayerEntry("b0", 2**63 - 1, 1.7e9 + 0.25, b"y"))),
     Layers(0, ()),
     Goodbye(GoodbyeCode.DONE, "the end"),
@@ -37,6 +38,7 @@ UP: list[ToServer] = [
 DOWN: list[ToEdge] = [
     Welcome("s1", (FrameRange("b0", 3, 4),), 64, 65536),
     Results(3, 67),
+    Results(3, 67, (), b""),
     Results(
         4,
         68,
@@ -48,6 +50,7 @@ DOWN: list[ToEdge] = [
         ),
     ),
     RateTarget(1200),
+    RateTarget(0, 0.25),
     *(Goodbye(code, "why", 2.5) for code in GoodbyeCode),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from common import events as ev
 from common.errors import AuxiliaryError, LocalProtocolError, ModelMismatch, RemoteProtocolError
 from common.packed import unpack
+from common.packed_frames import unpack_frames
 from common.session import CloudPolicy, CloudSession, CloudState, EdgeSession, EdgeState
 from common.session_edge import FETCH_LIMIT
 from common.types import FrameId
@@ -513,6 +515,23 @@ def test_an_edge_may_let_answers_be_gathered():
     cloud.on(ev.Stored((frames[2],)), 4.0)
     [broken, _] = cloud.on(ev.Detected(frames[2], None, "the layer before it is missing"), 4.5)
     assert (broken.message.acked, broken.message.frames[0].reason != "") == (3, True)
+
+
+def test_gathered_boxes_are_told_together_to_who_reads_it():
+    frames = [FrameId(CAMERA, boot, seq) for boot, seq in (("b1", 1), ("b1", 0), ("old", 7))]
+    cloud = _cloud(labels=("car",))
+    hello = ev.Hello(CAMERA, "b1", MODEL, want_boxes=True, packed_boxes=True, gather=2.0)
+    _say(cloud, replace(hello, packed_results=True))
+    entries = [ev.LayerEntry("old" if f.boot == "old" else "", f.seq, 1.0, b"x") for f in frames]
+    _say(cloud, ev.Layers(0, tuple(entries)))
+    cloud.on(ev.Stored(tuple(frames)), 1.0)
+    for frame in frames:
+        assert cloud.on(ev.Detected(frame, (BOX,)), 1.5) == ()
+    [send] = cloud.on(ev.Tick(), 3.0)
+    [other] = send.message.frames
+    assert (other.boot, other.seq) == ("old", 7)
+    told = unpack_frames(send.message.packed, ("car",))
+    assert [(seen.seq, seen.boxes) for seen in told] == [(0, (BOX,)), (1, (BOX,))]
 
 
 def test_answers_are_gathered_no_longer_than_there_is_credit():

@@ -126,6 +126,7 @@ def _server() -> str:
         ("cameras a GPU", "not run"),
         ("pictures a GPU-hour, pictures a core-hour", "not run"),
         ("viewers beside cameras", _viewers()),
+        ("from a click on a frame to the first progress of its picture", _clicks()),
     ]
     return f"""## In the cloud
 
@@ -133,9 +134,26 @@ def _server() -> str:
 
 
 def _viewers() -> str:
+    found = result("viewer")
+    if found is None:
+        return "not run: `python -m bench viewers`"
+    change, pages = found["change"], max(run["pages"] for run in found["runs"])
     return (
-        "`docs/results/viewers.json`" if result("viewers") else "not run: `python -m bench viewers`"
+        f"{pages} pages: capture to boxes p50 {change['p50']:+.1%}, p95 {change['p95']:+.1%}"
+        " (`python -m bench viewers`)"
     )
+
+
+def _clicks() -> str:
+    found = result("clicks")
+    if found is None:
+        return "not run: `python -m bench clicks`"
+    said = [
+        f"{name} decoder p50 {ms['p50']:.0f} ms, p95 {ms['p95']:.0f} ms"
+        for name in ("cold", "warm")
+        if (ms := found[name].get("first_ms"))
+    ]
+    return f"{'; '.join(said)} (`python -m bench clicks`)"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,17 @@ def test_figures_are_those_of_the_files() -> None:
 
 
 def test_what_was_not_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert page().count("not run") >= 4
-    monkeypatch.setattr(sizing, "result", lambda name: result(name) or {"ran": True})
-    assert "viewers.json" in page()
+    missing = ("viewer", "clicks")
+    monkeypatch.setattr(sizing, "result", lambda name: None if name in missing else result(name))
+    for command in ("viewers", "clicks"):
+        assert f"not run: `python -m bench {command}`" in page()
+
+
+def test_what_was_run_says_what_came_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = {
+        "viewer": {"runs": [{"pages": 0}, {"pages": 50}], "change": {"p50": 0.021, "p95": -0.004}},
+        "clicks": {"cold": {"clicks": 0}, "warm": {"first_ms": {"p50": 21.4, "p95": 33.0}}},
+    }
+    monkeypatch.setattr(sizing, "result", lambda name: ran.get(name) or result(name))
+    assert "50 pages: capture to boxes p50 +2.1%, p95 -0.4%" in page()
+    assert "| warm decoder p50 21 ms, p95 33 ms" in page()

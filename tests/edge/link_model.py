@@ -40,6 +40,8 @@ class World:
     overhead: float = 400.0  # of a message; what the control expects is 480
     layer_cost: float = 45.0
     floor_bytes: int = 120  # of a layer at quality 0; 12 times that at 255
+    key_every: int = 0  # such a layer is three times as long; 0: none is
+    answer: float = 0.0  # wire bytes of a layer that come down with its ack
     handshake: float = 0.0
     is_measured: bool = True
     seed: int = 1
@@ -61,7 +63,7 @@ class World:
         self._next_measure = 0.0
         if self.handshake:
             self._queue.append(_Message([], self.handshake, self.handshake, 0, 0))
-        self.control.connected()
+        self.control.connected(self.now)
 
     @property
     def coded(self) -> int:
@@ -84,6 +86,7 @@ class World:
         while self._acks and self._acks[0][0] <= self.now:
             _, message = self._acks.popleft()
             acked = message.layers_in_all
+            self._answer(self.answer * len(message.captured))
             self.latencies += [(self.now, self.now - captured) for captured in message.captured]
         if acked:  # one answer for all of them
             self.control.acked(acked, self.now)
@@ -106,15 +109,17 @@ class World:
     def _frame(self) -> None:
         self.captured += 1
         plan = self.control.frame(self.now)
+        is_key = bool(self.key_every) and self.coded % self.key_every == 0
         if isinstance(plan, Thinned):
             self.thinned[plan.reason] += 1
             return
-        scene = self.floor_bytes * self._random.uniform(0.8, 1.25)
+        scene = self.floor_bytes * self._random.uniform(0.8, 1.25) * (3 if is_key else 1)
         quality, size = plan.best, int(scene * 12 ** (plan.best / 255))
-        while plan.most is not None and size > plan.most and quality > plan.least:
+        most = None if plan.most is None else plan.most * (4 if is_key else 1)  # edge/encoder.py
+        while most is not None and size > most and quality > plan.least:
             quality -= 1
             size = int(scene * 12 ** (quality / 255))
-        self.control.coded(size, quality)
+        self.control.coded(size, quality, is_key=is_key)
         self.qualities.append((self.now, quality))
         self._waiting.append((self.now, size))
 
@@ -140,6 +145,11 @@ class World:
         self._carried += carried
         if carried:
             self.wire.append((self.now, carried))
+
+    def _answer(self, size: float) -> None:
+        if size:
+            self._carried += size
+            self.wire.append((self.now, size))
 
     def _acked_at(self, moment: float) -> float:
         """A server that gathers its answers gives one at the end of each such span."""

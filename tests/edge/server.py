@@ -23,11 +23,13 @@ from common.events import (
     Disconnected,
     LookedUp,
     Lookup,
+    RateTarget,
     Received,
     Record,
     Send,
     Store,
     Stored,
+    TargetChosen,
     Telemetry,
 )
 from common.session import CloudPolicy, CloudSession
@@ -52,6 +54,7 @@ class Server(ingest_pb2_grpc.IngestServiceServicer):
         self.cuts = 0
         self.cut_at = cut_at
         self.policy = CloudPolicy(window=8)
+        self.target: RateTarget | None = None  # told to each stream
         self.address = ""
         self._token = token
         self._since_cut = 0
@@ -107,7 +110,8 @@ class Server(ingest_pb2_grpc.IngestServiceServicer):
             case Record(telemetry):
                 self.told.append(telemetry)
             case Admit():
-                pass
+                if self.target is not None:
+                    events.append(TargetChosen(self.target))
             case Close():
                 return True
         return False

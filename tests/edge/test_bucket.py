@@ -68,3 +68,32 @@ def test_a_tighter_budget_holds_at_once() -> None:
     assert bucket.wait(10.0, 0.0) == pytest.approx(1.0, rel=0.05)
     bucket.set_budget(None, 0.0)
     assert bucket.wait(1e6, 0.0) == 0
+
+
+def test_what_a_link_holds_back_is_not_saved_up_twice_but_late_answers_may_be() -> None:
+    for late, left in ((0.0, 500.0), (2.0, 2000.0)):
+        bucket = WireBucket(1000.0, 0.0, late=late)
+        bucket.spend(1800.0, 0.0)
+        bucket.measured(300, 1800.0, 0.0)
+        assert bucket.left(60.0) == pytest.approx(left)
+
+
+def test_no_60_seconds_are_overdrawn_by_answers_that_come_late() -> None:
+    """A third of each message is carried five seconds later, with that of all others since."""
+    bucket = WireBucket(1000.0, 0.0, late=2.0)
+    carried: list[tuple[float, float]] = []
+    owed, now = 0.0, 0.0
+    while now < 300.0:
+        if round(now * 10) % 50 == 0 and owed:
+            carried.append((now, owed))
+            owed = 0.0
+        if not bucket.wait(300.0, now):
+            bucket.spend(300.0, now)
+            carried.append((now, 200.0))
+            owed += 100.0
+        bucket.measured(round(sum(size for _, size in carried)), owed, now)
+        now += 0.1
+    for began, _ in carried:
+        window = sum(size for at, size in carried if began <= at <= began + 60)
+        assert window <= 1.05 * 60 * 1000
+    assert sum(size for _, size in carried) > 0.95 * 300 * 1000

@@ -99,3 +99,16 @@ def test_the_rate_stays_within_bounds(steps: list[tuple[float, float, int]], que
         assert 50.0 <= link.rate <= 10_000.0
         assert link.window > 0
         assert link.in_flight >= 0
+
+
+def test_gathered_acks_raise_the_rate_as_fast_as_prompt_ones() -> None:
+    prompt, gathered = LinkEstimate(1.0, None, 0.0), LinkEstimate(1.0, None, 0.0, gather=5.0)
+    for link, every in ((prompt, 1), (gathered, 25)):
+        link.rate = 500.0
+        for n in range(1, 301):
+            now = n * 0.2
+            link.sent(1, 100, 100.0, now)
+            if n % every == 0:
+                link.acked(n, now + 0.05)
+    assert gathered.rate > 0.6 * prompt.rate
+    assert gathered.rate > 750.0

@@ -75,6 +75,22 @@ def test_a_terminal_has_one_live_line_and_log_lines_above_it() -> None:
     assert "trouble" in log.getvalue()
 
 
+def test_a_traceback_is_plain_and_shows_no_locals() -> None:
+    log = io.StringIO()
+    configure_logs(Display(io.StringIO(), log))
+    try:
+        token = "".join(["s3", "cr3t"])
+        try:
+            raise ValueError(len(token))
+        except ValueError:
+            structlog.get_logger().exception("trouble")
+    finally:
+        structlog.reset_defaults()
+    assert "Traceback (most recent call last)" in log.getvalue()
+    assert "ValueError: 6" in log.getvalue()
+    assert "s3cr3t" not in log.getvalue()
+
+
 def test_elsewhere_a_plain_line_comes_every_two_seconds() -> None:
     out = io.StringIO()
     display = Display(out, io.StringIO())

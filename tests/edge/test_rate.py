@@ -53,6 +53,25 @@ def test_the_servers_wish_counts_like_a_budget_until_it_has_none() -> None:
     assert control.frame(4.2) == Plan(102, 102)
 
 
+@pytest.mark.parametrize("limits", [Limits(fps=5.0), Limits(budget=50_000.0, fps=5.0)])
+def test_the_servers_wish_for_fewer_frames_is_kept_until_it_has_none(limits: Limits) -> None:
+    control = RateControl(limits, 0.0)
+    control.wished(0, 0.0, 2.0)
+    found = [control.frame(n / 5) for n in range(100)]
+    assert 39 <= sum(isinstance(plan, Plan) for plan in found) <= 42
+    assert found.count(Thinned("server")) == 100 - sum(isinstance(p, Plan) for p in found)
+    control.wished(0, 20.0, 0.0)
+    assert all(isinstance(control.frame(20 + n / 5), Plan) for n in range(20))
+
+
+def test_a_wish_holds_for_one_stream() -> None:
+    control = RateControl(Limits(fps=5.0), 0.0)
+    control.wished(400, 0.0, 0.5)
+    control.connected(1.0)
+    assert control.bytes_per_second == math.inf
+    assert all(isinstance(control.frame(1 + n / 5), Plan) for n in range(20))
+
+
 def test_the_tighter_of_budget_and_wish() -> None:
     control = RateControl(Limits(budget=1000.0), 0.0)
     for wish, rate in ((5000, 1000), (600, 600), (0, 1000)):
@@ -275,3 +294,39 @@ def test_thin_budgets_bear_the_frames_that_their_bytes_allow(
     w.run(180.0)
     assert w.frames_a_second(60.0, 180.0) >= fps
     assert_in_budget(w)
+
+
+@pytest.mark.parametrize(
+    ("budget", "coalesce", "boxes", "answer", "floor_bytes"),
+    [
+        (1250.0, 0.0, False, 0.0, 42),  # as counted: docs/decisions.md
+        (1250.0, 0.0, True, 32.0, 42),
+        (625.0, 1.0, False, 0.0, 42),
+        (625.0, 1.0, True, 32.0, 38),
+    ],
+)
+def test_no_frame_is_left_out_while_quality_can_fall(
+    budget: float, coalesce: float, *, boxes: bool, answer: float, floor_bytes: int
+) -> None:
+    """Nor for an intra layer every 50, nor for answers that come every five seconds."""
+    limits = Limits(budget=budget, coalesce=coalesce, gather=5.0, best=255, boxes=boxes)
+    costs = {"overhead": 150.0, "layer_cost": 11.0, "answer": answer, "floor_bytes": floor_bytes}
+    w = world(fast, limits, **costs, key_every=50, handshake=5400.0)
+    w.run(30.0)
+    w.thinned.clear()
+    w.run(150.0)
+    assert w.thinned.total() <= 2
+    assert w.quality(30.0, 180.0) > 0
+    assert_in_budget(w)
+
+
+def test_what_an_intra_layer_owes_is_paid_by_quality() -> None:
+    limits = Limits(budget=1250.0, gather=5.0, best=255, boxes=False)
+    costs = {"overhead": 150.0, "layer_cost": 11.0, "floor_bytes": 42}
+    w = world(fast, limits, **costs, key_every=50)
+    w.run(30.0)
+    w.thinned.clear()
+    w.run(60.0)
+    worst = min(quality for at, quality in w.qualities if at >= 30)
+    assert not w.thinned
+    assert worst < 0.8 * w.quality(30.0, 90.0)

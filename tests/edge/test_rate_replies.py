@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.rate import LAYER_COST, MESSAGE_COST, Limits, RateControl
+from edge.rate import LAYER_COST, MESSAGE_COST, Limits, Plan, RateControl
 
 BUDGET = 1250.0
 
@@ -128,6 +128,34 @@ def test_a_still_waits_where_layers_take_all_there_is() -> None:
     went, wire, _ = still(RateControl(Limits(budget=BUDGET), 0.0), 60.0, layers=4)
     assert went <= 1200  # what was saved up before the first layer
     assert wire <= 1.05 * 60 * BUDGET
+
+
+def test_a_still_gets_a_little_where_layers_could_take_it_all() -> None:
+    """Frames are as good as the budget allows, so that nothing is left by itself."""
+    rate = RateControl(Limits(budget=BUDGET, boxes=False, gather=5.0, best=255), 0.0)
+    now, went, wire, total, coded = 0.0, 0, 0.0, 0, 0
+    for tick in range(3000):
+        now = tick / 10
+        if tick % 2 == 0 and isinstance(plan := rate.frame(now), Plan):
+            size = round(40 * 12 ** (plan.best / 255))
+            size = min(size, max(plan.most or size, 40))
+            rate.coded(size, plan.best)
+            coded += 1
+            if rate.release([size], now):
+                rate.sent([size], now)
+                wire += size + 160
+                total += 1
+        if tick % 50 == 0:
+            rate.acked(total, now)
+        rate.reply(0, [], now)
+        while most := rate.spare((1 << 20) - went, [], now):
+            went += most
+            rate.replied(most, now)
+            wire += most + 75
+        rate.measured(round(wire), (0, 0), now)
+    assert coded >= 0.98 * 1500
+    assert 0.01 * 300 * BUDGET <= went <= 0.15 * 300 * BUDGET
+    assert wire <= 1.05 * 300 * BUDGET
 
 
 def test_without_a_limit_a_still_goes_piece_by_piece() -> None:

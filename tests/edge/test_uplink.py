@@ -14,11 +14,12 @@ import edge.uplink
 from cloud.access.certificates import make_certificates
 from common.bitstream import Header, Kind, link, pack, pack_inter
 from common.errors import GlimpseError, ModelMismatch, StoreFull, Unauthenticated, Unreachable
+from common.events import RateTarget
 from common.session import EdgePolicy, EdgeSession
 from common.types import FrameId, Layer
 from edge.ledger import Ledger
 from edge.link import Link
-from edge.rate import Limits, RateControl
+from edge.rate import Limits, Plan, RateControl, Thinned
 from edge.spool import Expired, MemorySpool, Spool
 from edge.spool_sqlite import SqliteSpool
 from edge.uplink import Uplink
@@ -151,6 +152,22 @@ async def test_rate_control_paces_what_goes() -> None:
         rig.uplink.end()
         await task
     assert sorted(server.stored) == frames
+    assert rig.adds_up
+
+
+async def test_a_server_may_wish_for_fewer_frames_for_one_stream() -> None:
+    rate = RateControl(Limits(fps=5.0), time.monotonic())
+    async with serving(Server(MODEL, cut_at=1)) as server:
+        server.target = RateTarget(0, 0.001)
+        rig = Rig(plain(server), rate=rate)
+        task = asyncio.create_task(rig.uplink.run())
+        await until(lambda: Thinned("server") == rate.frame(time.monotonic()))
+        server.target = None
+        rig.code(0)
+        await until(lambda: rig.ledger.connections == 2)
+        await until(lambda: isinstance(rate.frame(time.monotonic()), Plan))
+        rig.uplink.end()
+        await task
     assert rig.adds_up
 
 

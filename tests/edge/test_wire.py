@@ -34,7 +34,7 @@ RANGES = (FrameRange("", 3, 7), FrameRange("old", 0, 2**63 - 1))
 BOX = Box("person", 0.5, 1.0, 2.0, 3.5, 4096.0)
 
 UP: list[ToServer] = [
-    Hello("gate", "b1", 0xFFFF, RANGES, True, "glimpse-edge/1", True, True, 1.5),
+    Hello("gate", "b1", 0xFFFF, RANGES, True, "glimpse-edge/1", True, True, 1.5, True),
     Layers(2**40, (LayerEntry("", 1, 1.75e9, b"a"), LayerEntry("old", 9, 0.000001, b"\0" * 99))),
     AuxiliaryReply(7, AuxiliaryOutcome.SENT, "", 9, b"piece"),
     AuxiliaryReply(8, AuxiliaryOutcome.EXPIRED, "it is gone"),
@@ -46,10 +46,13 @@ DOWN: list[ToEdge] = [
     Welcome("s1", RANGES, 64, 1 << 20),
     Welcome("s1", (), 64, 1 << 20, ("person", "car"), True, 1 << 18),
     Results(7, 71, (FrameResult("", 4, Outcome.STORED, packed=b"\0"),)),
+    Results(7, 71, (), b""),
+    Results(7, 71, (), b"several frames"),
     Results(7, 71, (FrameResult("", 1, Outcome.STORED, "", (BOX,)),)),
     Results(7, 71, (FrameResult("old", 2, Outcome.REFUSED, "malformed"),)),
     Results(0, 0, (FrameResult("", 3, Outcome.STORED, "", ()),)),  # looked, and saw nothing
     RateTarget(2500),
+    RateTarget(0, 2.5),
     AuxiliaryRequest(7, "old", 9, 255, 1.5, True),
     StillResult(7, Outcome.STORED),
     StillResult(2**63 - 1, Outcome.REFUSED, "not an AVIF file"),

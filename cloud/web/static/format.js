@@ -69,6 +69,8 @@ export function counts({ boxes, presences }) {
   return [...counted, ...(presences ?? []).map(([label]) => [label, null])];
 }
 
-/** 3 person, 1 car */
+const MANY = { person: "people", bus: "buses" };
+
+/** 3 people, 1 car */
 export const inView = (frame) =>
-  counts(frame).map(([label, n]) => (n === null ? label : `${n} ${label}`)).join(", ") || "nothing in view";
+  counts(frame).map(([label, n]) => (n === null ? label : plural(n, label, MANY[label]))).join(", ") || "nothing in view";

@@ -70,7 +70,7 @@ export class FrameDialog extends EventTarget {
   }
 
   #sections(frame) {
-    const picture = this.#picture.open(framePath(frame), frame, this.#about.pictures);
+    const picture = this.#picture.open(framePath(frame), frame, this.#about);
     return [layer(frame), picture, boxes(frame, (index) => this.#strengthen(index)), facts(frame, this.#about)];
   }
 
@@ -116,7 +116,7 @@ export class FrameDialog extends EventTarget {
 function caption(frame, hasPicture, seenAt) {
   if (frame.fault) return `The detector could not read this layer: ${frame.fault}.`;
   if (frame.boxes === null || frame.boxes === undefined) return "";
-  const made = seenAt ? `The picture was made here, from the layers and a still of ${seenAt}.` : "The picture was made here, from the layers: the camera sent none.";
+  const made = seenAt ? `The picture was made here, from the layers and a still taken ${seenAt}.` : "The picture was made here, from the layers: the camera sent none.";
   const origin = hasPicture ? made : "No picture of it was ever sent.";
   if (frame.presences?.length) return `This layer says what is in view, and not where. ${origin}`;
   return frame.boxes.length ? `What the detector saw in this frame. ${origin}` : "The detector looked at this frame and saw nothing that it knows.";

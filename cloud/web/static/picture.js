@@ -6,7 +6,7 @@ import { Refused, toLogin } from "./api.js";
 import { el, say } from "./dom.js";
 import { bytes, clock, plural, when } from "./format.js";
 
-const LINGER_MS = 250; // who steps through frames does not ask for each
+const LINGER_MS = 120; // who steps through frames with a key held down does not ask for each
 const STEPS = [1, 2, 4, 8];
 const FAITHFUL = "Faithful view: no detail in it is generated.";
 const GENERATED = "Detail is generated. It is plausible, and it is not evidence.";
@@ -22,6 +22,7 @@ export class Picture extends EventTarget {
   #preview = null; // {bitmap, step} while steps are made
   #fetch = false; // the camera may be asked
   #last = null; // what was asked for last, to ask again
+  #most = 0; // steps that the server makes
 
   #share = el("input", { type: "range", min: 0, max: 100, value: 100, "aria-label": "From the faithful view to generated detail", input: () => this.#shared() });
   #boxes = el("button", { type: "button", "aria-pressed": "true", click: () => this.#toggle() }, "Boxes");
@@ -35,8 +36,8 @@ export class Picture extends EventTarget {
 
   /** What stands below the picture. */
   tools = el("div", { class: "tools" },
-    el("div", { class: "tools-row" }, this.#boxes, this.#map, this.#fade),
-    this.#label, el("div", { class: "progress" }, this.#news, this.#stop), this.#bar);
+    el("div", { class: "tools-row" }, this.#boxes, this.#map, this.#fade, el("div", { class: "progress" }, this.#news, this.#stop)),
+    this.#bar, this.#label);
 
   /** What is to be drawn, in order: [{bitmap, alpha}]. */
   get layers() {
@@ -51,7 +52,9 @@ export class Picture extends EventTarget {
   /** When what has not changed was seen, in words; empty: there was no reference picture. */
   get seenAt() {
     const at = this.#shown?.done.seen?.at;
-    return at ? `${when(at, Date.now() / 1000)} ${clock(at)}` : "";
+    if (!at) return "";
+    const day = when(at, Date.now() / 1000);
+    return `${/^(Today|Yesterday)$/.test(day) ? day.toLowerCase() : `on ${day}`} at ${clock(at)}`;
   }
 
   get #shown() {
@@ -68,11 +71,12 @@ export class Picture extends EventTarget {
     return this.#refined ? "A picture restored from the frame's layers, with generated detail" : "A picture restored from the frame's layers";
   }
 
-  /** Begins anew on a frame. possible: the server has a decoder. Returns the panel's section. */
-  open(path, frame, possible) {
+  /** Begins anew on a frame. pictures: the server has a decoder; steps: of which it makes up to so many. Returns the panel's section. */
+  open(path, frame, { pictures: possible, steps }) {
     if (path === this.#path) return this.#section;
     this.close();
     this.#path = path;
+    this.#most = steps;
     const silent = !possible || frame.fault;
     this.tools.hidden = Boolean(silent);
     if (!possible) this.#say("This server makes no pictures: it has no human decoder. Its operator can put one into the folder WEIGHTS/human.");
@@ -121,7 +125,7 @@ export class Picture extends EventTarget {
   }
 
   async #take(news, signal) {
-    if (news.queued !== undefined) this.#busy(news.queued ? `${plural(news.queued, "picture")} before this one` : "Next in the line", null);
+    if (news.queued !== undefined) this.#busy(news.queued ? `${plural(news.queued, "picture")} before this one` : "Making the picture", null);
     else if (news.loading) this.#busy("Loading the decoder: the first picture takes some seconds more", null);
     else if (news.waiting !== undefined) this.#busy(news.waiting ? "Asking the camera for its auxiliary layer" : "The camera is still to answer; a better picture follows", null);
     else if (news.step !== undefined) {
@@ -159,7 +163,7 @@ export class Picture extends EventTarget {
     this.#label.hidden = !(this.#refined || this.#faithful);
     this.#label.classList.toggle("generated", Boolean(detail));
     this.#map.hidden = !this.#shown?.map;
-    const seen = this.seenAt && ` Background as seen at ${this.seenAt}.`;
+    const seen = this.seenAt && ` Background as seen ${this.seenAt}.`;
     say(this.#label, `${detail ? GENERATED : FAITHFUL}${seen}`);
     this.#changed();
   }
@@ -212,11 +216,12 @@ export class Picture extends EventTarget {
   #actions(busy, shown) {
     if (busy) return "";
     if (!shown) return el("div", { class: "actions" }, el("button", { type: "button", click: () => this.#ask(0) }, "Make a picture"));
-    const steps = el("select", { "aria-label": "Diffusion steps" }, STEPS.map((n) => el("option", { value: n, selected: n === (this.#refined?.done.steps ?? 4) }, plural(n, "step"))));
-    const camera = el("button", { type: "button", title: "It costs the camera some thousand bytes", click: () => this.#better() }, "Ask the camera for more");
+    const offered = STEPS.filter((n) => n <= this.#most);
+    const steps = el("select", { "aria-label": "Diffusion steps" }, offered.map((n) => el("option", { value: n, selected: n === (this.#refined?.done.steps ?? 4) }, plural(n, "step"))));
+    const camera = el("button", { type: "button", class: "call", title: "It costs the camera some thousand bytes", click: () => this.#better() }, "Ask the camera for more");
     return el("div", { class: "actions" },
-      el("span", { class: "group" }, el("button", { type: "button", click: () => this.#ask(Number(steps.value)) }, "Add detail"), steps),
       shown.done.auxiliary_bytes ? "" : camera,
+      offered.length ? el("span", { class: "group" }, el("button", { type: "button", click: () => this.#ask(Number(steps.value)) }, "Add detail"), steps) : "",
       el("a", { class: "button", href: shown.url, download: `${this.#path.split("/").slice(1).join("-")}-${shown.done.steps}-steps.png`, title: "A PNG that says of itself how it was made" }, "Download picture"));
   }
 
@@ -287,16 +292,32 @@ function facts(done) {
   const rows = [
     ["Machine layer", bytes(done.machine_bytes)],
     ["Auxiliary layer", done.auxiliary_bytes ? bytes(done.auxiliary_bytes) : "none"],
-    ["Steps", done.steps ? `${done.steps}, seed ${done.seed}` : "0: the faithful view"],
+    ["Steps", done.steps ? `${done.steps}, seed ${done.seed}, fidelity ${done.fidelity}` : "0: the faithful view"],
     ["Decoder", done.decoder],
   ];
-  const others = Object.entries(done.elsewhere).map(([codec, size]) => `${codec.toUpperCase()} ${bytes(size)}`);
-  if (others.length) rows.push(["As good elsewhere", `about ${others.join(", ")} (estimate, from six photographs)`]);
   if (done.seen !== null) rows.push(["Seen before", `${Math.round(done.seen.share * 100)}% of it, in an earlier still`]);
   return [
     el("dl", {}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+    spent(done),
+    done.auxiliary_bytes || done.seen ? "" : el("p", { class: "note" }, "Made of the machine layer alone: enough for boxes, and hardly a picture. The camera may have more of it."),
     ...done.notes.map((note) => el("p", { class: "note" }, `${note[0].toUpperCase()}${note.slice(1)}.`)),
   ];
+}
+
+/** What this picture cost on its way here, and what one as good would have cost; nothing: nobody knows. */
+function spent(done) {
+  const others = Object.entries(done.elsewhere).map(([codec, size]) => [codec.toUpperCase(), size, `about ${bytes(size)}`]);
+  if (!others.length) return "";
+  const ours = done.machine_bytes + done.auxiliary_bytes;
+  const most = Math.max(ours, ...others.map(([, size]) => size));
+  const row = ([name, size, text], i) => {
+    const bar = el("span", { class: i ? "bar" : "bar ours", "aria-hidden": "true" });
+    bar.style.width = `${(100 * size) / most}%`;
+    return el("div", {}, el("dt", {}, name), el("dd", {}, el("span", { class: "rail" }, bar), el("span", { class: "much" }, text)));
+  };
+  return el("div", { class: "spent" }, el("h4", {}, "Bytes for a picture as good"),
+    el("dl", {}, [["This one", ours, bytes(ours)], ...others].map(row)),
+    el("p", { class: "note" }, "At equal MS-SSIM of the faithful view: an estimate, from six photographs."));
 }
 
 /** What went wrong, and what to do. */

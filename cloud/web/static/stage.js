@@ -1,6 +1,7 @@
 // Boxes on a neutral canvas. The colours are the style sheet's.
 
 const TEXT_PX = 11;
+const NARROW_PX = 480; // below it tags would hide what they name
 
 const tokens = new Map();
 
@@ -97,12 +98,11 @@ function drawTrail(context, { label, trail = [], alpha = 1 }, left, top, scale, 
 
 function row(context, presences, left, top, ratio) {
   context.globalAlpha = 1;
-  for (const [label, score] of presences) left += tab(context, label, score, left, top, ratio) + 4 * ratio;
+  for (const [label, score] of presences) left += tab(context, label, words(label, score), left, top, ratio) + 4 * ratio;
 }
 
-/** A filled tab with label and score; returns its width. `alpha` of the context is the caller's. */
-function tab(context, label, score, x, y, ratio) {
-  const text = words(label, score);
+/** A filled tab with a text; returns its width. `alpha` of the context is the caller's. */
+function tab(context, label, text, x, y, ratio) {
   const [wide, tall] = tabSize(context, text, ratio);
   context.fillStyle = colour(label);
   outline(context, x, y, wide, tall, 2 * ratio);
@@ -120,12 +120,17 @@ function tabSize(context, text, ratio) {
   return [context.measureText(text).width + 8 * ratio, (TEXT_PX + 5) * ratio];
 }
 
-/** Label and score on a tab: above the box, below it or inside; left out where it hides another. */
+/**
+ * Label and score on a tab: above the box, below it or inside; left out where it hides another. On a
+ * narrow canvas the label alone, and only where it hides no other box.
+ */
 function tags(context, things, at, ratio, [left, top, right, bottom]) {
-  const taken = [];
+  const narrow = right - left < NARROW_PX * ratio;
+  const taken = narrow ? things.map(({ box }) => at(box)) : [];
   for (const { label, score, box, alpha = 1, strong } of things) {
     const [x, y, , h] = at(box);
-    const [wide, tall] = tabSize(context, words(label, score), ratio);
+    const text = narrow && !strong ? label : words(label, score);
+    const [wide, tall] = tabSize(context, text, ratio);
     const tabX = Math.max(left, Math.min(x - context.lineWidth / 2, right - wide));
     const rows = [y - tall, y + h, y, y + h - tall].filter((above) => above >= top && above + tall <= bottom);
     const free = rows.find((above) => !taken.some((other) => overlap([tabX, above, wide, tall], other)));
@@ -133,7 +138,7 @@ function tags(context, things, at, ratio, [left, top, right, bottom]) {
     if (tabY === undefined) continue;
     taken.push([tabX, tabY, wide, tall]);
     context.globalAlpha = alpha;
-    tab(context, label, score, tabX, tabY, ratio);
+    tab(context, label, text, tabX, tabY, ratio);
   }
 }
 

@@ -253,6 +253,19 @@ async def test_a_server_without_a_decoder_says_so(data: Path, tmp_path: Path) ->
         assert refused.value.code() is IMPOSSIBLE
 
 
+async def test_weights_without_a_prior_take_no_steps(
+    data: Path, tmp_path: Path, weights: CloudWeights
+) -> None:
+    human = decoder_folder(tmp_path / "plain", prior=False)
+    async with open_studio(data, human, weights) as (_, viewer):
+        with pytest.raises(grpc.aio.AioRpcError, match="ask for 0 steps") as refused:
+            await viewer.told(**GATE, steps=1)
+        assert refused.value.code() is IMPOSSIBLE
+        assert did(human) == []  # and nothing was loaded for it
+        [(_, done)] = (await viewer.told(**GATE)).pictures
+        assert done.steps == 0
+
+
 async def test_weights_that_cannot_be_loaded(
     data: Path, human: Path, weights: CloudWeights
 ) -> None:

@@ -97,9 +97,9 @@ class Page:
     def url(self) -> str:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
-    def decoder(self) -> Path:
+    def decoder(self, *, prior: bool = True) -> Path:
         """Puts a decoder there; its folder."""
-        return decoder_folder(self.data / "human")
+        return decoder_folder(self.data / "human", prior=prior)
 
     def token(self, role: Role = "viewer", name: str = "alice") -> str:
         return self.identities.add(role, name)

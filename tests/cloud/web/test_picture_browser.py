@@ -25,14 +25,14 @@ AMBER, STAGE = (255, 176, 32), (24, 27, 32)  # of a person, of an empty canvas
 FRAME = "/frames/gate/b1/1"
 
 
-def ready(beside: Served, *, decoder: bool = True) -> Path:
+def ready(beside: Served, *, decoder: bool = True, prior: bool = True) -> Path:
     """Frames 1 and 2 of the gate, and a decoder; its folder."""
 
     def make(page: Page) -> Path:
         for seq in (1, 2):
             at = time.time() - 60 + seq
             page.keep(seq, [PERSON, CAR], data=scene_layer(seq).data, at=at)
-        return page.decoder() if decoder else page.data / "human"
+        return page.decoder(prior=prior) if decoder else page.data / "human"
 
     return beside.do(make)
 
@@ -106,10 +106,10 @@ def test_what_was_seen_before_is_said_and_shown(beside: Served, tab: OpenTab) ->
     shown = tab(beside.url)
     shown.log_in(beside.do(Page.token), "/frames/gate/b1/2")
     dialog = shown.page.get_by_role("dialog")
-    label = re.compile(r"no detail in it is generated\. Background as seen at \w+ \d+:\d+:\d+\.")
+    label = re.compile(r"no detail in it is generated\. Background as seen \w+ at \d+:\d+:\d+\.")
     expect(dialog.get_by_text(label)).to_be_visible()
     expect(dialog.get_by_text("50% of it, in an earlier still")).to_be_visible()
-    expect(dialog.get_by_text("from the layers and a still of")).to_be_visible()
+    expect(dialog.get_by_text("from the layers and a still taken")).to_be_visible()
     plain = drawn(shown)
     toggle = dialog.get_by_role("button", name="What was seen")
     toggle.click()
@@ -177,6 +177,15 @@ class TestOnTheWay:
         expect(dialog.get_by_text("No picture of it was ever sent")).to_be_visible()
         assert pixels(shown, AMBER) > 100
         shown.shoot("picture-no-decoder")
+        assert shown.violations() == []
+
+    def test_a_server_without_a_prior_offers_no_detail(self, beside: Served, tab: OpenTab) -> None:
+        ready(beside, prior=False)
+        shown, dialog = opened(beside, tab)
+        expect(dialog.get_by_text("Faithful view: no detail")).to_be_visible()
+        expect(dialog.get_by_role("link", name="Download picture")).to_be_visible()
+        expect(dialog.get_by_role("button", name="Add detail")).to_have_count(0)
+        expect(dialog.get_by_role("combobox", name="Diffusion steps")).to_have_count(0)
         assert shown.violations() == []
 
     def test_a_decoder_that_fails_says_what_to_do(self, beside: Served, tab: OpenTab) -> None:
@@ -253,5 +262,5 @@ def test_it_is_sound_and_fits(
     dialog.get_by_role("button", name="Add detail").click()
     expect(dialog.get_by_text("it is not evidence")).to_be_visible()
     look("picture-detail")
-    dialog.get_by_role("heading", name="Picture").scroll_into_view_if_needed()
+    dialog.get_by_role("heading", name="Picture", exact=True).scroll_into_view_if_needed()
     shown.shoot(f"{name}-picture-panel")

@@ -66,6 +66,21 @@ async def test_the_page_knows_whether_there_is_a_decoder(
     assert (await viewer.get("/api/session")).json()["pictures"]
 
 
+async def test_the_page_knows_whether_detail_can_be_added(
+    served: Page, viewer: httpx.AsyncClient
+) -> None:
+    assert (await viewer.get("/api/session")).json()["steps"] == 0
+    served.decoder(prior=False)
+    assert (await viewer.get("/api/session")).json()["steps"] == 0
+    served.keep(1, data=scene_layer().data)
+    refused = await post(viewer, steps=1)
+    assert (refused.status_code, "ask for 0 steps" in refused.text) == (409, True)
+    assert did(served.data / "human") == []
+    assert (await lines(viewer))[-1]["done"]["steps"] == 0
+    served.decoder()
+    assert (await viewer.get("/api/session")).json()["steps"] == 8
+
+
 async def test_the_cameras_auxiliary_layer(shown: Page, viewer: httpx.AsyncClient) -> None:
     away = await lines(viewer, auxiliary="fetch")
     assert away[0] == {"waiting": 3.0}
