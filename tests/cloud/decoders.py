@@ -1,8 +1,8 @@
 """A small decoder that is whole: integers to pixels, steps, progress, cancelling; no network.
 
 It runs where the real one does, in a process of its own, so a test speaks to it through files in
-its folder: `hold` keeps it before its next step, `fail` has what it raises, `log` gets a line for
-all that it does. An auxiliary layer is one of the container whose body begins with its base's name.
+its folder: `hold` keeps it before its next step, `fail` has what it raises, `failed` is there once
+it did, `log` gets a line for all that it does. An auxiliary layer is one of the container whose body begins with its base's name.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class TinyDecoder:
         if (self._folder / "die").exists():
             os._exit(9)
         if (self._folder / "fail").exists():
+            (self._folder / "failed").touch()
             raise RuntimeError((self._folder / "fail").read_text())
 
     def _log(self, line: str) -> None:
