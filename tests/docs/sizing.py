@@ -122,15 +122,35 @@ the camera of `make demo`, the second one where each layer stands alone. `max_sp
 
 def _server() -> str:
     rows = [
-        ("cameras a core of the server", "not run"),
+        ("cameras on a server", _cameras()),
         ("cameras a GPU", "not run"),
-        ("pictures a GPU-hour, pictures a core-hour", "not run"),
+        ("pictures of 640x480 an hour", _pictures()),
+        ("pictures a GPU-hour", "not run"),
         ("viewers beside cameras", _viewers()),
         ("from a click on a frame to the first progress of its picture", _clicks()),
     ]
     return f"""## In the cloud
 
 {table(("what", "measured"), rows)}"""
+
+
+def _cameras() -> str:
+    found = result("service")
+    if found is None:
+        return "not run: `python -m bench service --find-most`"
+    return (
+        f"{found['max_streams']} at {found['fps']:g} frames a second on"
+        f" {found['machine']['cores']} cores; {found['server_cpu_ms_a_frame']:.0f} ms of processor"
+        f" time a frame, {found['rss_mb']:.0f} MB (`python -m bench service --find-most`)"
+    )
+
+
+def _pictures() -> str:
+    found = result("decode")
+    by_steps = {p["steps"]: p["seconds"] for p in found["points"] if p["size"] == [640, 480]}
+    said = [f"{3600 / by_steps[steps]:,.0f} with {steps} steps" for steps in (0, 4)]
+    cores = found["machine"]["cores"]
+    return f"{', '.join(said)} on {cores} cores (`python -m bench decode`)"
 
 
 def _viewers() -> str:
