@@ -2,7 +2,8 @@
 
 It runs where the real one does, in a process of its own, so a test speaks to it through files in
 its folder: `hold` keeps it before its next step, `fail` has what it raises, `failed` is there once
-it did, `log` gets a line for all that it does. An auxiliary layer is one of the container whose body begins with its base's name.
+it did, `log` gets a line for all that it does. An auxiliary layer is one of the container whose
+body begins with its base's name.
 """
 
 from __future__ import annotations
