@@ -33,7 +33,7 @@ _HUGE = 0.0003  # share of layers that claim the largest latent, with a body to 
 _SIDE = 96  # pixels: latents of up to 6 x 6 positions
 
 Chain = Sequence[Coded]
-_Look = tuple[Coded | None, str, float]  # what was read, how it ended, its share of its bound
+_Look = tuple[Coded | None, str, float]  # what was read, how it ended, the seconds or bytes it took
 
 
 @dataclass
@@ -169,36 +169,37 @@ def _judged(
     codec: MachineCodec, data: bytes, last: Coded | None, outcomes: Outcomes
 ) -> Coded | None:
     """Read one layer and note how it ended; return it if it could be read."""
-    look = _weighed if outcomes.counts.total() % _WEIGHED_EVERY == 0 else _timed
+    weigh = outcomes.counts.total() % _WEIGHED_EVERY == 0
+    look, bound = (_weighed, memory_bound) if weigh else (_timed, time_bound)
+    most = bound(_integers(codec, data, last), len(data))
     for _ in range(_LOOKS):
-        coded, outcome, share = look(codec, data, last, outcomes)
-        if share <= 1:
+        coded, outcome, took = look(codec, data, last)
+        if took <= most:
             break
     else:
-        raise AssertionError(f"{look.__name__[1:]}: {share:.1f} of its bound: {data.hex()}")
+        raise AssertionError(f"{look.__name__[1:]}: {took / most:.1f} of its bound: {data.hex()}")
     outcomes.counts[outcome] += 1
+    if weigh:
+        outcomes.peak_bytes = max(outcomes.peak_bytes, int(took))
+        outcomes.memory_share = max(outcomes.memory_share, took / most)
+    else:
+        outcomes.slowest_s = max(outcomes.slowest_s, took)
+        outcomes.time_share = max(outcomes.time_share, took / most)
     return coded
 
 
-def _timed(codec: MachineCodec, data: bytes, last: Coded | None, outcomes: Outcomes) -> _Look:
+def _timed(codec: MachineCodec, data: bytes, last: Coded | None) -> _Look:
     began = time.thread_time()
     coded, outcome = _read(codec, data, last)
-    took = time.thread_time() - began
-    share = took / time_bound(_integers(codec, data, last), len(data))
-    outcomes.slowest_s = max(outcomes.slowest_s, took)
-    outcomes.time_share = max(outcomes.time_share, share)
-    return coded, outcome, share
+    return coded, outcome, time.thread_time() - began
 
 
-def _weighed(codec: MachineCodec, data: bytes, last: Coded | None, outcomes: Outcomes) -> _Look:
+def _weighed(codec: MachineCodec, data: bytes, last: Coded | None) -> _Look:
     tracemalloc.start()
     coded, outcome = _read(codec, data, last)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    share = peak / memory_bound(_integers(codec, data, last), len(data))
-    outcomes.peak_bytes = max(outcomes.peak_bytes, peak)
-    outcomes.memory_share = max(outcomes.memory_share, share)
-    return coded, outcome, share
+    return coded, outcome, peak
 
 
 def _integers(codec: MachineCodec, data: bytes, last: Coded | None) -> int:

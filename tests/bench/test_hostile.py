@@ -49,6 +49,28 @@ def test_a_bound_that_is_passed_is_told(
         attack(MachineCodec(drawn(2), 1), 1, layers=500)
 
 
+@pytest.mark.parametrize("stalls", [1, hostile._LOOKS])
+def test_only_what_is_slow_at_every_look_passes_its_bound(
+    monkeypatch: pytest.MonkeyPatch, stalls: int
+) -> None:
+    """A collector of garbage, say, may have worked in this thread while a layer was read."""
+    look, left = hostile._timed, [9.0] * stalls
+
+    def stalled(codec: MachineCodec, data: bytes, last: Coded | None) -> hostile._Look:
+        coded, outcome, took = look(codec, data, last)
+        return coded, outcome, took + (left.pop() if left else 0)
+
+    monkeypatch.setattr(hostile, "_timed", stalled)
+    if stalls == hostile._LOOKS:
+        with pytest.raises(AssertionError, match="of its bound"):
+            attack(MachineCodec(drawn(2), 1), 1, layers=100)
+        return
+    outcomes = attack(MachineCodec(drawn(2), 1), 1, layers=100)
+    assert not left
+    assert 0 < outcomes.time_share <= 1
+    assert outcomes.slowest_s < 9
+
+
 def test_the_same_seed_does_the_same() -> None:
     runs = [attack(MachineCodec(drawn(2), 1), 5, layers=100).counts for _ in range(2)]
     assert runs[0] == runs[1]
