@@ -53,7 +53,7 @@ def frames(count: int, gap_s: float = 0.0, late: bool = False) -> Iterator[Frame
 
 
 async def test_each_frame_is_coded_when_there_is_time() -> None:
-    rig = Rig(frames(5, gap_s=0.02))
+    rig = Rig(frames(5, gap_s=0.1))
     await rig.camera.run()
     assert (rig.ledger.captured, rig.ledger.coded) == (5, 5)
     rig.assert_adds_up()
