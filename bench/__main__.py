@@ -515,6 +515,27 @@ def dashboards(
 
 
 @app.command()
+def page(
+    source: Annotated[
+        str | None, typer.Option(help="Video file or folder. Default: the demo's clip.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("docs/images"),
+    weights: Weights = DEFAULT_WEIGHTS,
+    seconds: Annotated[float, typer.Option(min=1, help="How long the camera runs before.")] = 15.0,
+) -> None:
+    """The viewer page as pictures: a real camera's boxes, and a frame that somebody opens."""
+    from bench.page import page as take
+    from common.errors import BadSettings
+
+    try:
+        files = take(source, out, weights, seconds=seconds)
+    except BadSettings as error:
+        raise typer.BadParameter(str(error)) from None
+    for file in files:
+        typer.echo(f"{file}  {file.stat().st_size / 1000:.0f} kB")
+
+
+@app.command()
 def determinism(
     images: Annotated[Path, typer.Option(help="Folder of pictures.")],
     out: Out = Path("docs/results"),

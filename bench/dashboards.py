@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.observed import NAMES, observed
-from bench.processes import EDGE, ROOT
+from bench.processes import ROOT, demo_clip
 from bench.prometheus import Prometheus, Series, hurried
 
 FOLDER = ROOT / "deploy" / "grafana" / "dashboards"
@@ -60,7 +59,7 @@ def dashboards(sources: Sequence[str], out: Path, *, seconds: float, fps: float)
     """
     from bench.dashboard_plot import plot
 
-    sources = list(sources) or [_demo_clip()]
+    sources = list(sources) or [demo_clip()]
     options = [*_OPTIONS, "--fps", str(fps)]
     with (
         tempfile.TemporaryDirectory(prefix="glimpse-dashboards-") as folder,
@@ -121,10 +120,3 @@ def _named(found: list[Series], legend: str) -> Iterator[tuple[str, Series]]:
         for label in re.findall(r"\{\{(\w+)\}\}", legend):
             name = name.replace(f"{{{{{label}}}}}", series.labels.get(label, ""))
         yield name, series
-
-
-def _demo_clip() -> str:
-    done = subprocess.run(
-        [*EDGE, "demo-clip"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return done.stdout.strip()

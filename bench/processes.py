@@ -86,6 +86,13 @@ def camera_command(data: Path, name: str, source: str, server: str) -> list[str]
     ]  # fmt: skip
 
 
+def demo_clip() -> str:
+    """The clip of `make demo`, fetched if it is not there."""
+    command = [*EDGE, "demo-clip"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
+
+
 def read_summary(data: Path, returncode: int) -> dict[str, Any]:
     """What the camera process said at its end. Raises SystemExit if it said nothing."""
     file = data / "summary.json"

@@ -10,7 +10,6 @@ favours neither. Then a browser opens the page, if there is one.
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import statistics
 import subprocess
@@ -25,12 +24,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bench.browser import logged_in
 from bench.processes import ROOT, authority, camera_command, free_port, make_token, read_summary
 from bench.processes import serving as serving_process
 from bench.report import write_report
 from cloud.folder import data_files
 from cloud.store import Found
 from cloud.store.sqlite import SqliteFrameStore
+from common.errors import BadSettings
 from common.types import Box, FrameId, Layer
 from edge.encoder import Encoder
 from edge.pictures import Picture
@@ -165,25 +166,15 @@ def _change(latency: dict[str, dict[str, float]], count: int) -> dict[str, float
 
 def _page_times(url: str, token: str) -> dict[str, Any] | None:
     """Milliseconds from the start of loading /frames to its being usable; None: no browser."""
-    path = shutil.which("chromium") or shutil.which("chrome")
     try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path = None
-    if path is None:
+        with logged_in(url, token, "/frames") as page:
+            page.locator(".tile").first.wait_for()
+            taken = []
+            for _ in range(_LOADS):
+                page.goto(f"{url}/frames")
+                while (usable := page.evaluate(_USABLE)) is None:
+                    page.wait_for_timeout(20)
+                taken.append(round(usable, 1))
+    except BadSettings:
         return None
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = browser.new_page(ignore_https_errors=True, viewport={"width": 1280, "height": 860})
-        page.goto(f"{url}/login?next=/frames")
-        page.get_by_label("Viewer token").fill(token)
-        page.get_by_role("button", name="Log in").click()
-        page.locator(".tile").first.wait_for()
-        taken = []
-        for _ in range(_LOADS):
-            page.goto(f"{url}/frames")
-            while (usable := page.evaluate(_USABLE)) is None:
-                page.wait_for_timeout(20)
-            taken.append(round(usable, 1))
-        browser.close()
     return {"loads": taken, "median": statistics.median(taken), "best": min(taken)}

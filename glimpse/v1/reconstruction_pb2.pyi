@@ -246,7 +246,7 @@ class Queued(_message.Message):
 
     PLACE_FIELD_NUMBER: _builtins.int
     place: _builtins.int
-    """How many go before it, the one at work included. 0..2^16-1."""
+    """How many go before it, the one at work included; 0: its turn comes now. 0..2^16-1."""
     def __init__(
         self,
         *,
