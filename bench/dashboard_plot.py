@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import io
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 
-from bench.dashboards import Board, Panel
+from bench.prometheus import Series
 
 _WIDTH = 1400  # pixels
 _UNIT, _ROW = 30, 30  # pixels of a step down Grafana's grid, of a row's heading
@@ -27,6 +28,31 @@ _INK, _DIM, _GRID = "#d8d9da", "#9fa7b3", "#2a2d33"
 _COLOURS = ("#73bf69", "#f2cc0c", "#5794f2", "#ff780a", "#f2495c", "#b877d9", "#8ab8ff", "#ffb357")
 _COLOURS_KEPT = 256  # in the file
 _LETTER, _SIGN, _LEGEND = 6.2, 30, 17  # pixels of a legend: a letter, what is before it, a line
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A panel with its data. kind, unit, place (x, y, w, h in Grafana's grid): as its JSON says.
+
+    curves  (legend, series); none for a row, which is but a heading
+    """
+
+    title: str
+    kind: Literal["row", "stat", "timeseries"]
+    unit: str
+    place: tuple[int, int, int, int]
+    curves: tuple[tuple[str, Series], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """start, end: unix seconds."""
+
+    uid: str
+    title: str
+    start: float
+    end: float
+    panels: tuple[Panel, ...]
 
 
 def plot(board: Board, path: Path) -> None:

@@ -11,10 +11,10 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from bench.dashboard_plot import Board, Panel, plot
 from bench.observed import NAMES, observed
 from bench.processes import ROOT, demo_clip
 from bench.prometheus import Prometheus, Series, hurried
@@ -26,39 +26,12 @@ _RATES_S = 20  # what Grafana would take for $__rate_interval of such a short ti
 _OPTIONS = ["--budget", "40 kbit/s", "--reference-s", "30"]
 
 
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """A panel with its data. kind, unit, place (x, y, w, h in Grafana's grid): as its JSON says.
-
-    curves  (legend, series); none for a row, which is but a heading
-    """
-
-    title: str
-    kind: Literal["row", "stat", "timeseries"]
-    unit: str
-    place: tuple[int, int, int, int]
-    curves: tuple[tuple[str, Series], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Board:
-    """start, end: unix seconds."""
-
-    uid: str
-    title: str
-    start: float
-    end: float
-    panels: tuple[Panel, ...]
-
-
 def dashboards(sources: Sequence[str], out: Path, *, seconds: float, fps: float) -> list[Path]:
     """Writes dashboard_fleet.png, dashboard_camera.png and dashboard_decoder.png into `out`.
 
     sources  a camera each; none: one, of the demo's clip
     Raises BadSettings where there is no prometheus.
     """
-    from bench.dashboard_plot import plot
-
     sources = list(sources) or [demo_clip()]
     options = [*_OPTIONS, "--fps", str(fps)]
     with (

@@ -11,8 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bench.__main__ import app
-from bench.dashboard_plot import as_text, plot
-from bench.dashboards import FOLDER, Board, Panel, board, filled_in
+from bench.dashboard_plot import Board, Panel, as_text, plot
+from bench.dashboards import FOLDER, board, filled_in
 from bench.prometheus import Prometheus, Series, prometheus
 from common.errors import BadSettings
 
