@@ -57,7 +57,7 @@ def flat(
         began = time.monotonic()
         for step in range(1, _LOOKS + 1):
             _wait_for(house, frames * step // _LOOKS, patience=60 + 20 * frames / _LOOKS / fps)
-            stored = len(house.stored(camera.name))
+            stored = house.stored_count()
             looks["server"].append(look(house.server.pid, stored))
             looks["camera"].append(look(camera.pid, stored))
         took = time.monotonic() - began
@@ -110,8 +110,7 @@ async def cancelled_calls(server: str, trusted: bytes, token: str, count: int) -
 
 
 def _wait_for(house: House, frames: int, patience: float) -> None:
-    name = house.names[0]
-    wait_until(lambda: len(house.stored(name)) >= frames, f"{frames} frames are stored", patience)
+    wait_until(lambda: house.stored_count() >= frames, f"{frames} frames are stored", patience)
 
 
 def _plot(path: Path, looks: dict[str, list[Look]]) -> None:

@@ -196,6 +196,11 @@ class House:
         sql = "SELECT boot, seq FROM frame WHERE camera = ? ORDER BY id"
         return [(str(boot), int(seq)) for boot, seq in _rows(data_files(self.data)[0], sql, camera)]
 
+    def stored_count(self) -> int:
+        """Of all cameras."""
+        rows = _rows(data_files(self.data)[0], "SELECT count(*) FROM frame")
+        return int(rows[0][0]) if rows else 0
+
     def without_boxes(self) -> int:
         """Stored frames that nobody has looked at."""
         sql = "SELECT count(*) FROM frame WHERE boxes IS NULL"
