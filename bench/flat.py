@@ -126,8 +126,9 @@ def _plot(path: Path, looks: dict[str, list[Look]]) -> None:
         axes[0].plot([one.done for one in seen], [one.rss_mb for one in seen], label=name)
     seen = looks["server_calls"]
     axes[1].plot([one.done for one in seen], [one.rss_mb for one in seen], label="server")
+    top = 1.1 * max(one.rss_mb for seen in looks.values() for one in seen)
     for axis, what in zip(axes, ("frames", "cancelled Watch calls"), strict=True):
-        axis.set(xlabel=what, ylabel="resident MB", ylim=(0, None))
+        axis.set(xlabel=what, ylabel="resident MB", ylim=(0, top))
         axis.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
