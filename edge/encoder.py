@@ -10,6 +10,7 @@ The network runs once a picture; every quality, and a search for a size in bytes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -126,17 +127,28 @@ class Encoder:
         return self._at(analysis, round(quality * 255), profile).data
 
     def layer_within(self, analysis: Analysis, most: int, profile: int = 0) -> bytes:
-        """The best layer of at most `most` bytes; where even quality 0 is larger, quality 0."""
-        low, best = 0, self._at(analysis, 0, profile).data
-        high = 256
-        while high - low > 1:
-            middle = (low + high) // 2
-            tried = self._at(analysis, middle, profile).data
-            if len(tried) <= most:
-                low, best = middle, tried
-            else:
-                high = middle
-        return best
+        """The best layer of at most `most` bytes; where even quality 0 is larger, quality 0.
+
+        Between two steps of quality lie the layers with some of the finer one's integers: these
+        are on the edge between two values, and it hardly matters to which of them they go.
+        """
+        start = self._at(analysis, 0, profile)
+        if len(start.data) > most:
+            return start.data
+        quality, coarse = _last_within(
+            most, start, 256, lambda quality: self._at(analysis, quality, profile)
+        )
+        if quality == 255:
+            return coarse.data
+        finer = self.integers(analysis, (quality + 1) / 255, profile)
+        changes = np.flatnonzero(coarse.y != finer)
+
+        def with_some(count: int) -> Coded:
+            y = coarse.y.copy()
+            y.flat[changes[:count]] = finer.flat[changes[:count]]
+            return self._coded(analysis, y, quality, profile)
+
+        return _last_within(most, coarse, len(changes), with_some)[1].data
 
     def coded(
         self,
@@ -187,14 +199,35 @@ class Encoder:
         if last is not None:
             integers = quantise(y, log_gain, quality, last.y, hold)
             return self._codec.encode_inter(integers, last, quality=quality)
+        return self._coded(analysis, quantise(y, log_gain, quality), quality, profile)
+
+    def _coded(
+        self, analysis: Analysis, integers: NDArray[np.int16], quality: int, profile: int
+    ) -> Coded:
+        """The layer of these integers that stands alone."""
         return self._codec.encode(
-            quantise(y, log_gain, quality),
+            integers,
             width=analysis.width,
             height=analysis.height,
             side=analysis.side,
             quality=quality,
             profile=profile,
         )
+
+
+def _last_within(
+    most: int, start: Coded, count: int, coded: Callable[[int], Coded]
+) -> tuple[int, Coded]:
+    """The last of 0..count - 1 whose layer has at most `most` bytes, and it; 0's is `start`."""
+    at, best = 0, start
+    while count - at > 1:
+        middle = (at + count) // 2
+        tried = coded(middle)
+        if len(tried.data) <= most:
+            at, best = middle, tried
+        else:
+            count = middle
+    return at, best
 
 
 def prepared(picture: Picture, side: int) -> Pixels:
