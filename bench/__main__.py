@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edge.weights import DEFAULT_WEIGHTS
+from edge.coding.weights import DEFAULT_WEIGHTS
 
 app = typer.Typer(no_args_is_help=True, help="Measure glimpse; results land in docs/results.")
 

@@ -22,11 +22,11 @@ from bench.bdrate import Front, bd_rate
 from bench.rate_quality import Ours, own_side
 from bench.report import write_report
 from common.auxiliary import AuxiliaryCodec
-from common.blocks import analyse
-from common.choice import chosen
 from common.codec import Coded
-from common.coefficients import CoefficientModel
-from edge.pictures import PICTURE_SUFFIXES, Pixels, read_picture
+from common.coding.blocks import analyse
+from common.coding.choice import chosen
+from common.coding.coefficients import CoefficientModel
+from edge.capture.picture import PICTURE_SUFFIXES, Pixels, read_picture
 from train.auxiliary import fit, sights
 from train.evaluate import pad
 

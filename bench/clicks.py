@@ -28,9 +28,9 @@ from bench.report import write_report
 from cloud.folder import data_files
 from cloud.store.sqlite import SqliteFrameStore
 from common.types import FrameId, Layer
-from edge.encoder import Encoder
-from edge.pictures import Picture
-from edge.weights import load_weights
+from edge.capture.picture import Picture
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights
 
 _IDLE_S = 2.0  # without work, and the decoder leaves memory
 _COLD_S = 3 * _IDLE_S  # so long a pause before a cold click

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.accuracy import Found, Truth
 from common.errors import BadPicture
-from edge.capture import open_source
+from edge.capture.file import open_source
 from train.data import Pixels
 
 TRUE_SCORE = 0.35  # of a box that is taken for the truth

@@ -19,11 +19,11 @@ from bench.real_bits import Excess, excess, summary
 from bench.recoded import comes_back
 from bench.shuffled import shuffled
 from common.codec import Coded, MachineCodec
-from common.contexts import Ints
-from edge.encoder import Encoder
-from edge.pictures import Picture, read_picture
-from edge.providers import Precision
-from edge.weights import EdgeWeights
+from common.coding.contexts import Ints
+from edge.capture.picture import Picture, read_picture
+from edge.coding.encoder import Encoder
+from edge.coding.providers import Precision
+from edge.coding.weights import EdgeWeights
 
 SIDES = (640, 320, 160)
 QUALITIES = (0, 51, 102, 153, 204, 255)

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from bench.rate_quality import Ours, matched
-from edge.pictures import Pixels, read_picture
+from edge.capture.picture import Pixels, read_picture
 
 _PEERS = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
 _QUALITY = 45  # of the auxiliary layer

@@ -13,7 +13,7 @@ import torch
 
 from bench.report import write_report
 from cloud.pictures.human import HUMAN, HumanDecoder
-from edge.pictures import Pixels, read_picture
+from edge.capture.picture import Pixels, read_picture
 from train.codecs import resized
 
 SIZES = ((320, 240), (640, 480), (1280, 720))

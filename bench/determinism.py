@@ -32,8 +32,8 @@ from bench.latents import scene_tables
 from bench.processes import ROOT
 from bench.report import write_report
 from common.codec import MachineCodec
-from edge.pictures import PICTURE_SUFFIXES
-from edge.weights import load_weights
+from edge.capture.picture import PICTURE_SUFFIXES
+from edge.coding.weights import load_weights
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _OWN_TABLES = 5  # one in so many mutated layers is read by the weights' tables, larger and slower

@@ -26,14 +26,14 @@ from PIL import Image
 
 from bench.macs import macs
 from bench.report import write_report
-from edge.capture import open_source
-from edge.chain import Chain
-from edge.encoder import Encoder, prepared
-from edge.network import choose
-from edge.pictures import Picture
-from edge.providers import Precision
+from edge.capture.file import open_source
+from edge.capture.picture import Picture
+from edge.coding.chain import Chain
+from edge.coding.encoder import Encoder, prepared
+from edge.coding.network import choose
+from edge.coding.providers import Precision
+from edge.coding.weights import EdgeWeights, load_weights
 from edge.rate import Plan
-from edge.weights import EdgeWeights, load_weights
 
 QUALITY = 0.4
 _WIDTH, _HEIGHT = 640, 480

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.pixel import PixelDetector
 from cloud.models.detector import select
-from edge.network import session_options
+from edge.coding.network import session_options
 from train.data import Pixels
 
 _MIN_SCORE = 0.3  # boxes below it are not worth sending: the server's own default

@@ -28,8 +28,8 @@ from cloud.store.sqlite import SqliteFrameStore
 from cloud.weights import load_weights
 from common.bitstream import is_inter
 from common.codec import Coded
-from edge.account import Account, read_accounts, total
-from edge.spool_sqlite import spool_file
+from edge.spool.account import Account, read_accounts, total
+from edge.spool.sqlite import spool_file
 
 _SIDE = 160  # small pictures: what is looked for is not what networks take
 _FRESH = 3  # frames of each camera that are to arrive after a fault

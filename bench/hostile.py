@@ -22,10 +22,10 @@ import numpy as np
 from bench.latents import any_chain, scene
 from common.bitstream import MAX_CHAIN, Header, Kind, crc32c, link, pack, read_header
 from common.codec import Coded, MachineCodec
-from common.contexts import BANDS, MOST, Ints
+from common.coding.contexts import BANDS, MOST, Ints
+from common.coding.temporal import Past
 from common.errors import CorruptStream, ModelMismatch
 from common.geometry import MAX_LATENT_SIDE, STRIDE
-from common.temporal import Past
 
 _WEIGHED_EVERY = 16  # layers; memory is watched in one of so many, as that makes reading slow
 _LOOKS = 3  # before a bound counts as passed: what else this process does only adds

@@ -33,7 +33,7 @@ from bench.faulty import write_controls
 from bench.processes import ROOT, authority, free_port, make_token
 from bench.proxy import Proxy
 from cloud.folder import data_files
-from edge.spool_sqlite import spool_file
+from edge.spool.sqlite import spool_file
 
 PATIENCE_S = 180.0
 _DATA_BYTES = 256 << 20

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from common import contexts, temporal
-from common.contexts import BANDS, MOST, PRESSURE_COUNT, Ints, Shape
-from common.counting import INTER, SYMBOLS
-from common.entropy import EntropyModel
-from common.rangecoder import TOTAL
+from common.coding import contexts, temporal
+from common.coding.contexts import BANDS, MOST, PRESSURE_COUNT, Ints, Shape
+from common.coding.counting import INTER, SYMBOLS
+from common.coding.entropy import EntropyModel
+from common.coding.rangecoder import TOTAL
 
 
 def clustered(rng: np.random.Generator, m: int, h: int, w: int, density: float) -> Ints:

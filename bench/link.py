@@ -26,7 +26,7 @@ from bench.proxy import SAMPLE_S, Proxy
 from bench.report import write_report
 from cloud.folder import data_files
 from cloud.store.sqlite import SqliteFrameStore
-from edge.budget import parse_budget
+from edge.rate.budget import parse_budget
 
 _GRACE_S = 30.0  # for the camera to drain and end
 _WINDOW_S = 60.0

@@ -25,7 +25,7 @@ from rich.progress import track
 from bench.accuracy import Found
 from bench.opponents import SIDE, Opponent, Source
 from bench.pixel import MIN_SCORE, PixelDetector
-from edge.pictures import read_picture
+from edge.capture.picture import read_picture
 
 _VERSION = 1  # of how it is measured: a change makes everything be measured anew
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from PIL import features
 
-from edge.pictures import Picture
+from edge.capture.picture import Picture
 from train.codecs import CODECS, Setting, decode, encode, payload_bytes
 from train.data import Pixels
 

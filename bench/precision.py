@@ -22,14 +22,14 @@ from bench.rate_accuracy import as_found
 from bench.report import write_report
 from cloud.detector import LayerDetector
 from cloud.weights import load_weights as load_for_cloud
+from common.coding.temporal import USUAL_HOLD
 from common.errors import BadSettings
-from common.temporal import USUAL_HOLD
-from edge.chain import Chain
-from edge.encoder import Encoder
-from edge.pictures import Picture, read_picture
-from edge.providers import Precision
+from edge.capture.picture import Picture, read_picture
+from edge.coding.chain import Chain
+from edge.coding.encoder import Encoder
+from edge.coding.providers import Precision
+from edge.coding.weights import load_weights as load_for_edge
 from edge.rate import Plan
-from edge.weights import load_weights as load_for_edge
 
 QUALITIES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from edge.counter import WireBytes, count
+from edge.link.counter import WireBytes, count
 
 _CHUNK = 1448  # bytes: one segment
 _HEADERS = 52  # bytes of a segment's headers

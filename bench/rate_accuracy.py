@@ -37,9 +37,9 @@ from bench.scores import all_scores
 from cloud.detector import Detection, LayerDetector
 from cloud.weights import load_weights as load_for_cloud
 from common.errors import BadSettings
-from edge.encoder import Encoder
-from edge.pictures import read_picture
-from edge.weights import load_weights as load_for_edge
+from edge.capture.picture import read_picture
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights as load_for_edge
 
 QUALITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 _SIDES = (640, 512, 448, 384)  # where the pixel detector may be at its best

@@ -34,11 +34,11 @@ from cloud.pictures.likeness import likeness
 from common.bitstream import SIDE_STEP_PX
 from common.codec import Coded
 from common.errors import BadPicture, ModelMismatch
-from edge.auxiliary import AuxiliaryEncoder
-from edge.encoder import Encoder
-from edge.pictures import PICTURE_SUFFIXES, Picture, Pixels, read_picture
+from edge.capture.picture import PICTURE_SUFFIXES, Picture, Pixels, read_picture
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights
+from edge.pictures.auxiliary import AuxiliaryEncoder
 from edge.rate import Plan
-from edge.weights import load_weights
 from train.codecs import Setting, decode, encode, resized
 
 OURS, MACHINE = "glimpse", "glimpse, machine layer"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from common.bitstream import Kind, header_bytes
 from common.codec import Coded, MachineCodec
-from common.temporal import Past
+from common.coding.temporal import Past
 
 FLOOR = 0.02
 _CHECKSUM_BYTES = 2

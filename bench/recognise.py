@@ -24,9 +24,9 @@ from cloud.weights import load_weights as load_for_cloud
 from common.bitstream import DETECT, RECOGNISE
 from common.errors import BadSettings
 from common.types import Box, Presence
-from edge.encoder import Encoder
-from edge.pictures import read_picture
-from edge.weights import load_weights as load_for_edge
+from edge.capture.picture import read_picture
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights as load_for_edge
 from train.presence import Flags, mean_average_precision, truth
 
 QUALITIES: Mapping[int, Sequence[float]] = {

@@ -37,12 +37,12 @@ from cloud.pictures.values import Reference
 from cloud.weights import load_weights as load_for_cloud
 from common.codec import Coded
 from common.errors import ModelMismatch
-from edge.auxiliary import AuxiliaryEncoder
-from edge.chain import Chain
-from edge.encoder import Encoder
-from edge.pictures import Picture, Pixels
+from edge.capture.picture import Picture, Pixels
+from edge.coding.chain import Chain
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights as load_for_edge
+from edge.pictures.auxiliary import AuxiliaryEncoder
 from edge.rate import Plan
-from edge.weights import load_weights as load_for_edge
 from train.codecs import resized
 
 TIMES = 4  # x265's bytes to ours, at most

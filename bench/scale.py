@@ -27,9 +27,9 @@ from bench.report import write_report
 from cloud.detector import LayerDetector
 from cloud.weights import CloudWeights
 from cloud.weights import load_weights as load_for_cloud
-from edge.encoder import Encoder
-from edge.weights import EdgeWeights
-from edge.weights import load_weights as load_for_edge
+from edge.coding.encoder import Encoder
+from edge.coding.weights import EdgeWeights
+from edge.coding.weights import load_weights as load_for_edge
 
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 

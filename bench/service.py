@@ -36,12 +36,12 @@ from cloud.store.sqlite import SqliteFrameStore
 from cloud.weights import load_weights
 from common.bitstream import is_inter
 from common.codec import Coded
-from edge.chain import Chain
-from edge.encoder import Encoder
+from edge.capture.sources import camera_frames
+from edge.coding.chain import Chain
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights as load_edge_weights
 from edge.rate import Plan
 from edge.settings import read_settings as read_edge_settings
-from edge.sources import camera_frames
-from edge.weights import load_weights as load_edge_weights
 
 _QUALITY = 0.4
 _MOST_BARE = 300  # layers that the bare detector is measured on

@@ -13,9 +13,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from common import contexts, temporal
-from common.contexts import Ints
-from common.temporal import Still
+from common.coding import contexts, temporal
+from common.coding.contexts import Ints
+from common.coding.temporal import Still
 
 _TYPES = (np.int32, np.int64, np.float32, np.float64)
 

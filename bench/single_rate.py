@@ -26,8 +26,8 @@ from bench.rate_accuracy import layer_points
 from bench.report import write_report
 from cloud.detector import LayerDetector
 from cloud.weights import load_weights as load_for_cloud
-from edge.encoder import Encoder
-from edge.weights import load_weights as load_for_edge
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights as load_for_edge
 
 QUALITIES = tuple(i / 10 for i in range(11))
 

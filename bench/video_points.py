@@ -26,13 +26,13 @@ from bench.videocodecs import VideoSetting, decode, encode
 from cloud.detector import LayerDetector
 from cloud.weights import load_weights as load_for_cloud
 from common.codec import Coded
-from edge.chain import Chain
-from edge.encoder import Analysis, Encoder
-from edge.pictures import Picture
+from edge.capture.picture import Picture
+from edge.coding.chain import Chain
+from edge.coding.encoder import Analysis, Encoder
+from edge.coding.weights import EdgeWeights
+from edge.coding.weights import load_weights as load_for_edge
 from edge.rate import Plan
 from edge.settings import EdgeSettings
-from edge.weights import EdgeWeights
-from edge.weights import load_weights as load_for_edge
 from train.data import Pixels
 
 CLEAN = "uncompressed"

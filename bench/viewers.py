@@ -33,9 +33,9 @@ from cloud.store import Found
 from cloud.store.sqlite import SqliteFrameStore
 from common.errors import BadSettings
 from common.types import Box, FrameId, Layer
-from edge.encoder import Encoder
-from edge.pictures import Picture
-from edge.weights import load_weights
+from edge.capture.picture import Picture
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights
 
 _SETTLE_S = 3.0  # for pages to connect
 _LOADS = 5

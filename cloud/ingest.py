@@ -29,9 +29,10 @@ from cloud.pictures.stills import Stills
 from cloud.status import errors_as_status
 from cloud.telemetry import Told
 from cloud.wire import from_request, to_response
-from common.allowance import Allowance
 from common.errors import AuxiliaryError, CameraOffline, LimitReached, RemoteProtocolError
-from common.events import (
+from common.session import CloudPolicy, CloudSession
+from common.session.allowance import Allowance
+from common.session.events import (
     Admit,
     ArmTimer,
     Close,
@@ -58,8 +59,7 @@ from common.events import (
     ToEdge,
     Wanted,
 )
-from common.session import CloudPolicy, CloudSession
-from common.shorthand import Shorthand
+from common.session.shorthand import Shorthand
 from common.types import FrameId
 from glimpse.v1 import ingest_pb2, ingest_pb2_grpc
 

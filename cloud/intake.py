@@ -23,7 +23,7 @@ from cloud.sightings import UNREADABLE, Sighting
 from cloud.store import Found, FrameStore, Outcome, is_inter
 from cloud.store.writer import StoreWriter
 from common.errors import CorruptStream, GlimpseError, ModelMismatch, StoreFull
-from common.events import CloudEvent, Detected, Stored, StoreFailed
+from common.session.events import CloudEvent, Detected, Stored, StoreFailed
 from common.types import FrameId, Layer
 
 log = structlog.get_logger()

@@ -16,7 +16,7 @@ import structlog
 from cloud.batching import BatchingDetector
 from cloud.metrics import Metrics
 from cloud.overload import Load, Overload, Policy, after
-from common.events import RateTarget
+from common.session.events import RateTarget
 
 log = structlog.get_logger()
 

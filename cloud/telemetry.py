@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cloud.metrics import Metrics
-from common.events import Telemetry
+from common.session.events import Telemetry
 
 _OUTCOMES = ("captured", "skipped", "thinned", "acked", "refused", "expired")
 _COUNTS = (*_OUTCOMES, "wire_bytes", "reconnects")

@@ -18,7 +18,7 @@ from cloud.models.blocks import channels_last
 from cloud.models.detector import Detector, DetectorConfig
 from cloud.models.recogniser import Recogniser, RecogniserConfig
 from common.codec import MachineCodec
-from common.entropy import EntropyModel
+from common.coding.entropy import EntropyModel
 from common.errors import ModelMismatch
 from common.geometry import MAX_SIDE_PX
 from common.manifest import Manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 
-from common.events import (
+from common.session.events import (
     AuxiliaryOutcome,
     AuxiliaryReply,
     AuxiliaryRequest,
@@ -25,7 +25,7 @@ from common.events import (
     ToServer,
     Welcome,
 )
-from common.shorthand import Said, Shorthand
+from common.session.shorthand import Said, Shorthand
 from common.types import Box, Presence
 from glimpse.v1 import ingest_pb2, types_pb2
 

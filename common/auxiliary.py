@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from common.bitstream import Header, Kind, pack, unpack
 from common.codec import Coded
-from common.coefficients import CoefficientModel, describe
-from common.contexts import Ints
+from common.coding.coefficients import CoefficientModel, describe
+from common.coding.contexts import Ints
 from common.errors import CorruptStream, WrongBase
 from common.geometry import MAX_SIDE_PX
 

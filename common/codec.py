@@ -20,11 +20,11 @@ from common.bitstream import (
     unpack,
     unpack_inter,
 )
-from common.contexts import Ints
-from common.entropy import EntropyModel
+from common.coding.contexts import Ints
+from common.coding.entropy import EntropyModel
+from common.coding.temporal import Past
 from common.errors import BrokenChain, CorruptStream, ModelMismatch
 from common.geometry import MAX_SIDE_PX, pooled_size
-from common.temporal import Past
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class Manifest:
     @property
     def factors(self) -> tuple[int, ...]:
         """Of each profile: how many positions of the latent are on a side of the blocks whose
-        summary it codes (common/summary.py); 1: it codes the latent itself."""
+        summary it codes (common/coding/summary.py); 1: it codes the latent itself."""
         return tuple(self.codec.get(f"pool_{name}", 1) for name in self.profiles)
 
     @classmethod

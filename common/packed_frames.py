@@ -12,7 +12,8 @@ A thing in view stays about where it was: a box that is known takes some 20 bits
 A thing's values are its score in 255ths and, for a box, x1 y1 x2 y2 in half pixels of the source.
 Of a new box x2 and y2 are told from x1 and y1. A thing that was not there for four frames is known
 no more. A magnitude is the number of its bits, one decision each, and then the bits. All is range
-coded (common/rangecoder.py), decisions with chances that follow those taken so far in the message.
+coded (common/coding/rangecoder.py), decisions with chances that follow those taken so far in the
+message.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from common.coding.rangecoder import TOTAL_BITS, Decoder, Encoder
 from common.errors import CorruptStream, RemoteProtocolError
 from common.geometry import MAX_SIDE_PX
-from common.rangecoder import TOTAL_BITS, Decoder, Encoder
 from common.types import Box, Presence
 
 _FRAMES_BITS = 8

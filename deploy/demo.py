@@ -33,8 +33,8 @@ from bench.processes import (
     read_summary,
     serving,
 )
-from edge.auxiliary import HUMAN
-from edge.weights import DEFAULT_WEIGHTS
+from edge.coding.weights import DEFAULT_WEIGHTS
+from edge.pictures.auxiliary import HUMAN
 
 CAMERA = "demo"
 PICTURE = Path.home() / ".cache" / "glimpse" / "demo.png"

@@ -19,9 +19,9 @@ import structlog
 
 from common.codec import Coded
 from common.errors import BadPicture
-from edge.capture import Frame
+from edge.capture.file import Frame
+from edge.capture.picture import Picture
 from edge.ledger import Ledger
-from edge.pictures import Picture
 from edge.rate import Plan, RateControl, Thinned
 
 log = structlog.get_logger()

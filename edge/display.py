@@ -13,8 +13,8 @@ from typing import Any, TextIO
 import structlog
 
 from common.types import Box
-from edge.counter import WireBytes
 from edge.ledger import Ledger
+from edge.link.counter import WireBytes
 
 _CLEAR = "\r\x1b[K"
 _PLAIN_EVERY_S = 2.0

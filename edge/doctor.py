@@ -22,14 +22,14 @@ import numpy as np
 
 from common.errors import BadPicture, BadSettings, GlimpseError
 from common.findings import Finding, fail, ok, warn
-from edge.address import is_live, shown
-from edge.demo_camera import find_clip
-from edge.doctor_link import Wish, hops
-from edge.encoder import Encoder, open_encoder
-from edge.live import Grabber, Lost
-from edge.pictures import Picture
+from edge.capture.address import is_live, shown
+from edge.capture.demo_camera import find_clip
+from edge.capture.live import Grabber, Lost
+from edge.capture.picture import Picture
+from edge.capture.sources import camera_frames
+from edge.coding.encoder import Encoder, open_encoder
+from edge.link.doctor import Wish, hops
 from edge.settings import EdgeSettings
-from edge.sources import camera_frames
 
 _ROW = 90  # bytes that a layer takes on disk beside itself, about
 _LEAST_HOURS = 1.0

@@ -16,8 +16,8 @@ from common.codec import MachineCodec
 from common.errors import BadPicture, BadSettings, CorruptStream
 
 if TYPE_CHECKING:
-    from edge.auxiliary import AuxiliaryEncoder
-    from edge.encoder import Encoder
+    from edge.coding.encoder import Encoder
+    from edge.pictures.auxiliary import AuxiliaryEncoder
 
 SUFFIX, AUXILIARY_SUFFIX = ".glimpse", ".auxiliary"
 
@@ -117,7 +117,7 @@ def encode_file(
 
     Raises BadPicture naming the file, also if no layer is so small.
     """
-    from edge.pictures import read_picture
+    from edge.capture.picture import read_picture
 
     started = time.perf_counter()
     picture = read_picture(photo, encoder.side)

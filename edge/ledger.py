@@ -17,11 +17,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.events import Outcome, Verdict
+from common.session.events import Outcome, Verdict
 from common.types import Box, FrameId
-from edge.account import Rows
-from edge.counter import WireBytes
+from edge.link.counter import WireBytes
 from edge.spool import Expired, ExpiryReason, Found
+from edge.spool.account import Rows
 
 _PENDING = 4096  # frames whose moment of capture is remembered until their boxes come
 _IN_FILE = {  # counted there

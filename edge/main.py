@@ -91,7 +91,7 @@ def encode(
     weights: Weights = None,
 ) -> None:
     """Codes pictures into layer files, a line for each. A bad picture does not stop the others."""
-    from edge.encoder import open_encoder
+    from edge.coding.encoder import open_encoder
     from edge.files import encode_file, outputs
 
     if quality is not None and most is not None:
@@ -102,7 +102,7 @@ def encode(
     targets = outputs(photos, out)
     auxiliary = None
     if layers == "both":
-        from edge.auxiliary import open_auxiliary
+        from edge.pictures.auxiliary import open_auxiliary
 
         auxiliary = open_auxiliary(settings), settings.auxiliary_quality
     encoder = open_encoder(settings)
@@ -238,9 +238,9 @@ def ledger(
 
     Works beside a running camera, whose frames in hand are told apart, and after a kill.
     """
-    from edge.account import read_accounts
-    from edge.account_text import as_dict, as_lines
-    from edge.spool_sqlite import spool_file
+    from edge.spool.account import read_accounts
+    from edge.spool.account_text import as_dict, as_lines
+    from edge.spool.sqlite import spool_file
 
     files = [spool_file(spool, camera)] if camera else sorted(spool.glob("*.sqlite"))
     if not files:
@@ -283,7 +283,7 @@ def doctor(
     Each line is ok, warn or fail, the last two with what to do. Settings are taken as `run` does.
     """
     from edge.doctor import examine
-    from edge.doctor_link import Wish
+    from edge.link.doctor import Wish
 
     settings = _settings(
         config, camera=camera, source=source, server=server, ca=ca, token_file=token_file,
@@ -411,7 +411,7 @@ def _settings(config: Path | None = None, **flags: Any) -> EdgeSettings:
 
 
 def _find_clip(settings: EdgeSettings) -> tuple[str, str]:
-    from edge.demo_camera import find_clip
+    from edge.capture.demo_camera import find_clip
 
     return find_clip(settings.source or settings.demo_clip, settings.cache)
 
@@ -419,7 +419,7 @@ def _find_clip(settings: EdgeSettings) -> tuple[str, str]:
 def _codec(settings: EdgeSettings) -> MachineCodec | None:
     """None where there are no weights: a header can be read without."""
     from common.codec import MachineCodec
-    from edge.weights import load_weights
+    from edge.coding.weights import load_weights
 
     if not (settings.weights / "manifest.json").exists():
         return None

@@ -20,29 +20,29 @@ import structlog
 from common.bitstream import DETECT, RECOGNISE
 from common.codec import Coded
 from common.errors import BadPicture, GlimpseError, Unreachable
-from common.events import AuxiliaryOutcome
 from common.session import EdgeSession
+from common.session.events import AuxiliaryOutcome
 from common.types import FrameId
-from edge.auxiliary import AuxiliaryEncoder
 from edge.camera import Camera
-from edge.chain import Chain
-from edge.counter import WireBytes, WireCounter
+from edge.capture.picture import Picture, Pixels
+from edge.capture.sources import camera_frames
+from edge.coding.chain import Chain
+from edge.coding.encoder import Encoder, open_encoder
+from edge.coding.profile import Policy
+from edge.coding.task import Task
 from edge.display import Display, status_line
-from edge.encoder import Encoder, open_encoder
-from edge.keeper import Answer, Keeper, no_auxiliary
 from edge.ledger import Ledger
-from edge.links import Links
-from edge.pictures import Picture, Pixels
-from edge.profile import Policy
+from edge.link.counter import WireBytes, WireCounter
+from edge.link.renewed import Links
+from edge.pictures.auxiliary import AuxiliaryEncoder
+from edge.pictures.keeper import Answer, Keeper, no_auxiliary
+from edge.pictures.ring import Ring
+from edge.pictures.still import Schedule, Stills
 from edge.rate import Plan, RateControl
-from edge.ring import Ring
 from edge.settings import EdgeSettings
-from edge.sources import camera_frames
 from edge.spool import MemorySpool, SpoolStatus
-from edge.spool_sqlite import SqliteSpool, spool_file
-from edge.steady import SteadySpool
-from edge.still import Schedule, Stills
-from edge.task import Task
+from edge.spool.sqlite import SqliteSpool, spool_file
+from edge.spool.steady import SteadySpool
 from edge.telemetry import telemetry
 from edge.uplink import Uplink
 

@@ -31,17 +31,17 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from common.coding.temporal import USUAL_HOLD
 from common.errors import BadSettings
-from common.temporal import USUAL_HOLD
-from edge.address import shown
-from edge.budget import parse_budget
-from edge.keeper import Mode
+from edge.capture.address import shown
+from edge.capture.masks import Point, mask_faults
+from edge.coding.profile import ProfileSetting
+from edge.coding.providers import Precision, Provider
+from edge.coding.weights import DEFAULT_WEIGHTS
 from edge.link import Link
-from edge.masks import Point, mask_faults
-from edge.profile import ProfileSetting
-from edge.providers import Precision, Provider
+from edge.pictures.keeper import Mode
 from edge.rate import MOST_COALESCE_S, Limits
-from edge.weights import DEFAULT_WEIGHTS
+from edge.rate.budget import parse_budget
 
 _PREFIX = "GLIMPSE_EDGE_"
 _SIDE = Field(640, ge=32, le=4096, multiple_of=32)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from common.events import Telemetry
-from edge.counter import WireBytes
+from common.session.events import Telemetry
 from edge.ledger import Ledger
+from edge.link.counter import WireBytes
 from edge.spool import SpoolStatus
 
 _MOST = 2**32 - 1  # of a field of 32 bits

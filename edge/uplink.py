@@ -1,4 +1,4 @@
-"""Performs what the session decides: spool, stream, timer. The session is in common/session.py.
+"""Performs what the session decides: spool, stream, timer. The session is in common/session/
 
 One task takes one event at a time, gives it to the session and performs the actions in order; what
 blocks on the disk runs in a thread and is waited for, so that Spool is done before Send begins.
@@ -24,7 +24,8 @@ from common.errors import (
     Unauthenticated,
     Unreachable,
 )
-from common.events import (
+from common.session import EdgeSession
+from common.session.events import (
     ArmTimer,
     AuxiliaryFound,
     AuxiliaryReply,
@@ -62,14 +63,13 @@ from common.events import (
     Verdict,
     Welcome,
 )
-from common.session import EdgeSession
 from common.types import FrameId, Layer
 from edge import spool as spools
-from edge.keeper import Answer, no_auxiliary
 from edge.ledger import Ledger
 from edge.link import Link
+from edge.link.stream import Stream, StreamEvent
+from edge.pictures.keeper import Answer, no_auxiliary
 from edge.rate import RateControl
-from edge.stream import Stream, StreamEvent
 
 log = structlog.get_logger()
 

@@ -15,9 +15,9 @@ from safetensors.torch import save
 from cloud.models.fusion import Fusion, FusionConfig
 from cloud.models.prior import Prior
 from cloud.models.prior_files import prior_files
-from common.blocks import COEFFICIENTS, analyse
-from common.coefficients import CoefficientModel
-from common.contexts import Ints
+from common.coding.blocks import COEFFICIENTS, analyse
+from common.coding.coefficients import CoefficientModel
+from common.coding.contexts import Ints
 from common.manifest import Manifest
 from tests.weights import CHANNELS, LEVELS
 from train.auxiliary import Sight, fit

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from common.entropy import EntropyModel
+from common.coding.entropy import EntropyModel
 from common.manifest import Manifest
 
 CHANNELS = 16

@@ -1,7 +1,7 @@
 """The auxiliary codec's tables: weights by least squares, then frequencies by counting.
 
 The transform is a DCT and is not trained; what is learned from pictures is how to expect a
-magnitude from those around it (common/coefficients.py), and how often each magnitude then comes.
+magnitude from those around it (common/coding/coefficients.py), and how often each then comes.
 Two walks over the same pictures: sums of products for the weights, then counts under them. All of
 it twice: the second time with the integers that an encoder chooses by the first time's tables.
 """
@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from common.blocks import COEFFICIENTS, PLANES, analyse, quantise
-from common.choice import chosen
-from common.coefficients import (
+from common.coding.blocks import COEFFICIENTS, PLANES, analyse, quantise
+from common.coding.choice import chosen
+from common.coding.coefficients import (
     BANDS,
     BUCKETS,
     FEATURES,
@@ -37,7 +37,7 @@ from common.coefficients import (
     features,
     see,
 )
-from common.rangecoder import TOTAL
+from common.coding.rangecoder import TOTAL
 from train.crops import pictures, read
 from train.evaluate import pad, scaled, to_input
 from train.machine import load_network

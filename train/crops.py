@@ -20,9 +20,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from common.blocks import analyse, dequantise, synthesise
-from common.choice import chosen
-from common.coefficients import CoefficientModel
+from common.coding.blocks import analyse, dequantise, synthesise
+from common.coding.choice import chosen
+from common.coding.coefficients import CoefficientModel
 
 Pixels = NDArray[np.uint8]
 

@@ -3,7 +3,7 @@
 encoder.onnx            x uint8 1 H W 3 -> y float32 1 M H/16 W/16        edge
 encoder.int8.onnx       the same in int8 (int8.py)                        edge
 gains.npy               profiles x levels x M, logarithms, float32        edge
-tables.npz              counted integer tables (common/entropy.py)        both
+tables.npz              counted integer tables (common/coding/entropy.py)        both
 detector.safetensors    detector and inverse gains, float16               cloud
 manifest.json           hashes of the above, the model id made of them, labels, how it was trained
 
@@ -31,7 +31,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from cloud.models.machine import STRIDE, Encoder
-from common.entropy import EntropyModel
+from common.coding.entropy import EntropyModel
 from common.manifest import Manifest
 from train.data import CocoFolder, Pixels, Sample
 from train.evaluate import scaled, to_input

@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader
 from cloud.models.blocks import channels_last
 from cloud.models.fusion import Fusion, FusionConfig
 from cloud.models.machine import STRIDE, MachineModel
-from common.blocks import steps
-from common.coefficients import CoefficientModel
+from common.coding.blocks import steps
+from common.coding.coefficients import CoefficientModel
 from train.crops import Crops, CropStream, Pixels, pictures
 from train.machine import load_network
 from train.run import Bar, Every, Run, Schedule, Trainee, cores, qualities, stopping

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 
 from cloud.models.prior_files import PRIOR, prior_files
-from common.coefficients import CoefficientModel
+from common.coding.coefficients import CoefficientModel
 from common.manifest import Manifest
 from train.fusion import TABLES, load_fusion
 from train.machine import load_network

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.temporal import USUAL_HOLD
+from common.coding.temporal import USUAL_HOLD
 from train.machine import Network
 from train.recognise import Recognition
 

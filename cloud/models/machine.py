@@ -1,6 +1,6 @@
 """The machine codec's networks: what turns a picture into the integers of a machine layer.
 
-    x ──g_a──> y ──* gain(q)──round──> integers ──(common/entropy.py)──> bytes
+    x ──g_a──> y ──* gain(q)──round──> integers ──(common/coding/entropy.py)──> bytes
                                           │
     y_hat <──────── * inverse_gain(q) ────┘        y_hat is all that the detector ever sees
 
@@ -12,7 +12,7 @@ Quality q in 0..1 is continuous: gain vectors stand at `levels` anchors and are 
 exponentially between them (Cui et al. 2021, "Asymmetric gained deep image compression", eq. 5).
 In training the rate is that of a Laplace distribution whose scale a spatially causal convolution
 predicts from the magnitudes already coded: a stand-in for the counted context tables that carry
-the real bits (common/entropy.py).
+the real bits (common/coding/entropy.py).
 
 An inter layer is coded against the integers of the layer before it. There the encoder *holds*: an
 integer stays what it was while y * gain is within `hold` of it, so that noise does not make it

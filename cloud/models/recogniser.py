@@ -1,6 +1,6 @@
 """The recogniser: a summary of the latent -> which classes are in view. It never sees a pixel.
 
-    y ──Summary──> s ──* gain(q), round──> integers          on the edge (common/summary.py)
+    y ──Summary──> s ──* gain(q), round──> integers          on the edge (common/coding/summary.py)
     s_hat <──────* inverse_gain(q) ──────────┘
       │ enter, refine (3x3 convolutions, one residual)
       └ mean and maximum over all places -> one logit a class
@@ -33,7 +33,7 @@ class RecogniserConfig:
 
 
 class Summariser(nn.Module):
-    """y -> s, as common.summary.Summary does it. Trained here, run on the edge."""
+    """y -> s, as common.coding.summary.Summary does it. Trained here, run on the edge."""
 
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__()

@@ -40,10 +40,10 @@ from cloud.pictures.tiles import Tiles
 from cloud.pictures.values import FIDELITY, Reference
 from common.auxiliary import AuxiliaryCodec
 from common.bitstream import DETECT, Header
-from common.blocks import dequantise, synthesise
-from common.blocks import steps as quantiser_steps
 from common.codec import Coded
-from common.coefficients import CoefficientModel
+from common.coding.blocks import dequantise, synthesise
+from common.coding.blocks import steps as quantiser_steps
+from common.coding.coefficients import CoefficientModel
 from common.errors import DecoderUnavailable, ModelMismatch
 from common.geometry import latent_size, working_size
 from common.manifest import Manifest

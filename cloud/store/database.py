@@ -3,7 +3,7 @@
 WAL with synchronous=FULL: when `run` returns, the work is on disk. A file that SQLite calls corrupt
 is renamed to `NAME.corrupt-1`, `-2`, ..., counted in `set_aside`, and the work runs again on a
 fresh file: a server that takes new layers is worth more than one that stands still.
-edge/spool_sqlite.py has a smaller twin: the two processes share no room where files may be opened.
+edge/spool/sqlite.py has a smaller twin: the two processes share no room where files may be opened.
 """
 
 from __future__ import annotations

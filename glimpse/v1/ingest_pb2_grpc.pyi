@@ -6,7 +6,7 @@ How a camera sends its layers, and what the server answers.
 A frame is named for ever by (camera, boot, seq). Within one stream, layers are also counted in
 the order in which they are sent: Layers.first, Results.acked and the credits are such counts,
 start at 0 with each stream, and mean nothing outside it. The rules are told in
-common/session.py. In this file "the stream's boot" is Hello.boot.
+common/session. In this file "the stream's boot" is Hello.boot.
 """
 
 from collections import abc as _abc

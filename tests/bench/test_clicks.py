@@ -10,7 +10,7 @@ import pytest
 
 from bench.clicks import Click, Visitor, _together, clicks
 from common.types import FrameId
-from edge.weights import DEFAULT_WEIGHTS
+from edge.coding.weights import DEFAULT_WEIGHTS
 from tests.cloud.decoders import did
 from tests.cloud.web.page import page, scene_layer
 from tests.cloud.web.test_serving import certificates

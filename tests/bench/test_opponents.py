@@ -9,7 +9,7 @@ import torch
 from bench.opponents import GRID, Source, Uncompressed, image_codecs
 from bench.peer import SCALES, LearnedPeer
 from common.errors import BadSettings
-from edge.pictures import Picture
+from edge.capture.picture import Picture
 from tests.train.scenes import make_folder
 from tests.weights import photograph
 from train.codecs import CODECS

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from bench.__main__ import app
 from bench.page import page
-from edge.weights import DEFAULT_WEIGHTS
+from edge.coding.weights import DEFAULT_WEIGHTS
 from tests.bench.films import make_film
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bench.precision import precision
 from common.errors import BadSettings
-from edge.weights import DEFAULT_WEIGHTS
+from edge.coding.weights import DEFAULT_WEIGHTS
 from tests.train.scenes import make_folder
 from tests.weights import photograph, tiny_weights
 

@@ -13,7 +13,7 @@ from bench.contact_sheet import contact_sheet
 from bench.decode import decode
 from bench.quality_plot import plot
 from bench.realism import distance, patches
-from common.blocks import analyse
+from common.coding.blocks import analyse
 from tests.human import made, tiny_human
 from tests.weights import tiny_weights
 from train.auxiliary import Sight

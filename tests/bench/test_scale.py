@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from bench.__main__ import app
 from bench.scale import gains_off, scale
 from cloud.weights import load_weights as load_for_cloud
-from edge.weights import DEFAULT_WEIGHTS
-from edge.weights import load_weights as load_for_edge
+from edge.coding.weights import DEFAULT_WEIGHTS
+from edge.coding.weights import load_weights as load_for_edge
 from tests.train.scenes import make_folder
 
 CLASSES = ("person", "car", "motorcycle", "bus", "truck")

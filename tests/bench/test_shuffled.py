@@ -6,8 +6,8 @@ import pytest
 from bench import shuffled as module
 from bench.recoded import recoded
 from bench.shuffled import shuffled
-from common import contexts
-from common.contexts import NEAR_COUNT
+from common.coding import contexts
+from common.coding.contexts import NEAR_COUNT
 
 
 def test_sums_in_any_order_and_type_make_the_same_bytes() -> None:

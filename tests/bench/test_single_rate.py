@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from bench.__main__ import app
 from bench.bdrate import Front
 from bench.single_rate import _against, single_rate
-from edge.weights import DEFAULT_WEIGHTS
+from edge.coding.weights import DEFAULT_WEIGHTS
 from tests.bench.test_scale import data
 
 __all__ = ["data"]  # the fixture

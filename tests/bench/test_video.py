@@ -13,7 +13,7 @@ from bench import video as bench_video
 from bench.__main__ import app
 from bench.video import counted_on, settings
 from bench.videocodecs import NEVER
-from common.counting import INTER
+from common.coding.counting import INTER
 from common.manifest import Manifest
 from tests.bench.films import make_film, make_run
 from tests.weights import tiny_weights

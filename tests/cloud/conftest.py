@@ -8,9 +8,9 @@ import torch
 
 from cloud.detector import LayerDetector
 from cloud.weights import CloudWeights, load_weights
-from edge.encoder import Encoder
-from edge.pictures import Picture
-from edge.weights import load_weights as load_edge_weights
+from edge.capture.picture import Picture
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights as load_edge_weights
 from tests.cloud.films import Film, filmed
 from tests.weights import photograph, tiny_weights
 

@@ -10,9 +10,9 @@ import numpy as np
 from common.bitstream import crc32c
 from common.codec import Coded, MachineCodec
 from common.types import FrameId, Layer
-from edge.encoder import Encoder
-from edge.pictures import Picture
-from edge.weights import load_weights
+from edge.capture.picture import Picture
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights
 from tests.weights import film
 
 QUALITY = 0.6

@@ -12,8 +12,8 @@ from cloud.detector import LayerDetector
 from cloud.weights import CloudWeights
 from common.bitstream import pack, unpack
 from common.errors import CorruptStream, ModelMismatch
-from edge.encoder import Encoder
-from edge.pictures import Picture
+from edge.capture.picture import Picture
+from edge.coding.encoder import Encoder
 from tests.weights import photograph
 
 

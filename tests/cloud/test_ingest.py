@@ -22,9 +22,9 @@ from cloud.store.sqlite import SqliteFrameStore
 from cloud.store.writer import StoreWriter
 from common.bitstream import Kind, pack, unpack
 from common.errors import StoreFull
-from common.events import Outcome
 from common.packed import unpack as read_packed
 from common.packed_frames import unpack_frames
+from common.session.events import Outcome
 from common.types import Box
 from glimpse.v1 import detection_pb2, ingest_pb2, ingest_pb2_grpc
 from tests.cloud.serving import Camera, raw_channel, serving, until

@@ -17,7 +17,7 @@ from cloud.sightings import UNREADABLE
 from cloud.store import Found
 from cloud.store.sqlite import SqliteFrameStore
 from common.codec import Coded, MachineCodec
-from common.events import Outcome
+from common.session.events import Outcome
 from common.types import Box
 from glimpse.v1 import detection_pb2
 from tests.cloud.films import Film, sealed

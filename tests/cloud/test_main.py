@@ -29,7 +29,7 @@ from cloud.store import Found
 from cloud.store.sqlite import SqliteFrameStore
 from common.bitstream import pack, unpack
 from common.types import Box, FrameId, Layer
-from edge.encoder import Encoder
+from edge.coding.encoder import Encoder
 from tests.cloud.films import Film
 from tests.cloud.serving import settings
 

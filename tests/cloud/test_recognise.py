@@ -19,11 +19,11 @@ from cloud.weights import RECOGNISER, load_weights
 from common.bitstream import RECOGNISE, Kind, pack, unpack
 from common.errors import ModelMismatch
 from common.manifest import Manifest
-from edge.chain import Chain
-from edge.encoder import Encoder
-from edge.pictures import Picture
+from edge.capture.picture import Picture
+from edge.coding.chain import Chain
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights as load_for_edge
 from edge.rate import Plan
-from edge.weights import load_weights as load_for_edge
 from glimpse.v1 import detection_pb2
 from tests.cloud.serving import serving, until
 from tests.recogniser import add_recogniser

@@ -12,7 +12,7 @@ import pytest
 
 from cloud.detector import LayerDetector
 from cloud.overload import Policy
-from common.events import RateTarget
+from common.session.events import RateTarget
 from tests.cloud.serving import Camera, serving, until
 
 QUICK = partial(Policy, patience=0.2, settle=0.4, calm=0.2)

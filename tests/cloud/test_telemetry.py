@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from cloud.metrics import Metrics
 from cloud.telemetry import Told
-from common.events import Telemetry
+from common.session.events import Telemetry
 from glimpse.v1 import ingest_pb2
 from tests.cloud.serving import serving, until
 

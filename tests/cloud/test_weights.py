@@ -12,7 +12,7 @@ from cloud.folder import DEFAULT_WEIGHTS
 from cloud.weights import CloudWeights, load_weights
 from common.errors import ModelMismatch
 from common.manifest import Manifest
-from edge.weights import load_weights as load_edge_weights
+from edge.coding.weights import load_weights as load_edge_weights
 from tests.weights import tiny_weights
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cloud.wire import box_messages, from_request, to_response
-from common.events import (
+from common.session.events import (
     FrameRange,
     FrameResult,
     Goodbye,
@@ -20,9 +20,9 @@ from common.events import (
     ToServer,
     Welcome,
 )
-from common.shorthand import Shorthand
+from common.session.shorthand import Shorthand
 from common.types import Box, Presence
-from edge.wire import from_wire, to_wire
+from edge.link.wire import from_wire, to_wire
 from glimpse.v1 import ingest_pb2
 
 CAR = Box("car", 0.5, 1.0, 2.0, 3.5, 4.25)

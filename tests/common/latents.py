@@ -15,7 +15,7 @@ from bench.latents import (
     scene,
     scene_tables,
 )
-from common.entropy import EntropyModel
+from common.coding.entropy import EntropyModel
 
 __all__ = [
     "any_chain", "any_latent", "any_next", "clustered", "drawn", "model", "scene", "scene_model",

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from cloud.store.memory import MemoryFrameStore
-from common import events as ev
-from common.allowance import Allowance
 from common.errors import AuxiliaryError, CorruptStream
 from common.session import CloudPolicy, CloudSession, CloudState, EdgeSession, EdgeState
+from common.session import events as ev
+from common.session.allowance import Allowance
 from common.types import Box, FrameId
 from edge.spool import MemorySpool
 

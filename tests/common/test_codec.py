@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from common.bitstream import MAX_CHAIN, Kind, crc32c, pack, pack_inter, unpack, unpack_inter
 from common.codec import Coded, MachineCodec
-from common.contexts import Ints
+from common.coding.contexts import Ints
 from common.errors import BrokenChain, CorruptStream, ModelMismatch
 from tests.common.latents import any_chain, clustered, drawn, model, scene, scene_model
 from tests.fuzz.bitstream import codec, fuzz

@@ -25,19 +25,19 @@ from common.errors import (
     AuxiliaryUnsupported,
     CameraOffline,
 )
-from common.events import AuxiliaryOutcome
 from common.session import EdgePolicy, EdgeSession
+from common.session.events import AuxiliaryOutcome
 from common.types import FrameId
-from edge.encoder import Encoder
-from edge.keeper import Answer, Keeper, no_auxiliary
+from edge.capture.picture import Picture, Pixels
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights
 from edge.ledger import Ledger
 from edge.link import Link
-from edge.pictures import Picture, Pixels
+from edge.pictures.keeper import Answer, Keeper, no_auxiliary
+from edge.pictures.ring import Ring
 from edge.rate import Limits, Plan, RateControl
-from edge.ring import Ring
 from edge.spool import MemorySpool
 from edge.uplink import Uplink
-from edge.weights import load_weights
 from tests.cloud.serving import Served, serving, until
 from tests.edge.small_auxiliary import SmallAuxiliary
 from tests.weights import photograph

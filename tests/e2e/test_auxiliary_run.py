@@ -18,8 +18,8 @@ from cloud.pictures.auxiliary import AuxiliaryFetcher
 from common.bitstream import Kind, kind_of
 from common.errors import AuxiliaryError, AuxiliaryGone, AuxiliaryUnsupported
 from common.types import FrameId
-from edge.auxiliary import AuxiliaryEncoder
 from edge.display import Display
+from edge.pictures.auxiliary import AuxiliaryEncoder
 from edge.run import run
 from edge.settings import EdgeSettings, read_settings
 from tests.cloud.serving import Served, serving, until

@@ -12,7 +12,7 @@ import pytest
 
 from cloud.access.identity import Identities
 from cloud.folder import data_files
-from common.events import Outcome
+from common.session.events import Outcome
 from glimpse.v1 import ingest_pb2, ingest_pb2_grpc
 from tests.cloud.films import filmed
 from tests.cloud.serving import Camera, Endpoint, raw_channel

@@ -18,12 +18,12 @@ from PIL import Image
 from cloud.access.certificates import make_camera_certificate, make_certificates
 from cloud.folder import data_files
 from common.findings import Finding
+from edge.coding.weights import DEFAULT_WEIGHTS
+from edge.coding.weights import load_weights as load_edge_weights
 from edge.doctor import examine
-from edge.doctor_link import Wish, hops
-from edge.peer import own_expiry
+from edge.link.doctor import Wish, hops
+from edge.link.peer import own_expiry
 from edge.settings import EdgeSettings, read_settings
-from edge.weights import DEFAULT_WEIGHTS
-from edge.weights import load_weights as load_edge_weights
 from tests.cloud.serving import Served, serving
 from tests.weights import photograph
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import glimpse
-from edge.encoder import Encoder
-from edge.pictures import Picture
-from edge.weights import load_weights
+from edge.capture.picture import Picture
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights
 from tests.human import made, tiny_human
 from tests.weights import tiny_weights
 

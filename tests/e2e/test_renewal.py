@@ -22,9 +22,9 @@ from cloud.access.shown import read_certificate
 from cloud.folder import data_files
 from common.session import EdgePolicy, EdgeSession
 from edge.ledger import Ledger
-from edge.links import Links
+from edge.link.renewed import Links
 from edge.settings import EdgeSettings
-from edge.spool_sqlite import SqliteSpool
+from edge.spool.sqlite import SqliteSpool
 from edge.uplink import Uplink
 from tests.cloud.serving import Served, serving, until
 

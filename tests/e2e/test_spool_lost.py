@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.account import read_accounts
 from edge.link import Link
-from edge.spool_sqlite import SqliteSpool
-from edge.steady import SteadySpool
+from edge.spool.account import read_accounts
+from edge.spool.sqlite import SqliteSpool
+from edge.spool.steady import SteadySpool
 from tests.edge.server import Server, serving, until
 from tests.edge.test_uplink import MODEL, Rig, free_port
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from common.bitstream import Header, Kind, pack
 from common.session import EdgeSession
 from common.types import FrameId, Layer
-from edge.account import read_accounts
 from edge.ledger import Ledger
 from edge.link import Link
-from edge.spool_sqlite import SqliteSpool
-from edge.steady import SteadySpool
+from edge.spool.account import read_accounts
+from edge.spool.sqlite import SqliteSpool
+from edge.spool.steady import SteadySpool
 from edge.uplink import Uplink
 from tests.edge.server import Server, serving
 

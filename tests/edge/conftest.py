@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.weights import EdgeWeights, load_weights
+from edge.coding.weights import EdgeWeights, load_weights
 from tests.weights import tiny_weights
 
 

@@ -13,7 +13,8 @@ import grpc.aio
 
 from cloud.wire import from_request, to_response
 from common.bitstream import check, is_inter, unpack
-from common.events import (
+from common.session import CloudPolicy, CloudSession
+from common.session.events import (
     Admit,
     Close,
     CloudAction,
@@ -32,8 +33,7 @@ from common.events import (
     TargetChosen,
     Telemetry,
 )
-from common.session import CloudPolicy, CloudSession
-from common.shorthand import Shorthand
+from common.session.shorthand import Shorthand
 from common.types import Box, FrameId, Layer
 from glimpse.v1 import ingest_pb2_grpc
 

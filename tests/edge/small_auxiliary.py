@@ -10,7 +10,7 @@ from PIL import Image
 from common.bitstream import Kind, pack
 from common.codec import Coded
 from common.errors import BadPicture
-from edge.pictures import Pixels
+from edge.capture.picture import Pixels
 
 BLACK = 2.0  # mean value below which there is nothing to code
 

@@ -12,9 +12,9 @@ from common.bitstream import Header, Kind
 from common.codec import Coded
 from common.errors import BadPicture
 from edge.camera import Camera
-from edge.capture import Frame
+from edge.capture.file import Frame
+from edge.capture.picture import Picture
 from edge.ledger import Ledger
-from edge.pictures import Picture
 from edge.rate import Limits, Plan, RateControl
 
 UNLIMITED = Limits()

@@ -7,9 +7,9 @@ import pytest
 import structlog
 
 from common.types import Box
-from edge.counter import WireBytes
 from edge.display import Display, configure_logs, status_line, summary_lines
 from edge.ledger import Ledger
+from edge.link.counter import WireBytes
 
 
 class Terminal(io.StringIO):

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edge.doctor import examine
-from edge.doctor_link import Wish
+from edge.link.doctor import Wish
 from edge.main import app
 from edge.settings import read_settings
 from tests.weights import photograph

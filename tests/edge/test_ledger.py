@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from common.events import Outcome, Verdict
+from common.session.events import Outcome, Verdict
 from common.types import FrameId
-from edge.counter import WireBytes
 from edge.ledger import Ledger, Times
+from edge.link.counter import WireBytes
 from edge.spool import Expired, ExpiryReason
 
 

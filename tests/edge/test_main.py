@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge.weights import EdgeWeights
+from edge.coding.weights import EdgeWeights
 from tests.edge.rtsp import rtsp_server
 from tests.edge.server import Server, serving, until
 from tests.weights import photograph, tiny_weights

@@ -6,11 +6,11 @@ import math
 import time
 from pathlib import Path
 
-from common.events import Telemetry
+from common.session.events import Telemetry
 from common.types import FrameId
-from edge.counter import WireBytes
 from edge.display import Display
 from edge.ledger import Ledger
+from edge.link.counter import WireBytes
 from edge.rate import Limits, RateControl
 from edge.run import run
 from edge.settings import read_settings
@@ -58,7 +58,7 @@ async def test_it_reaches_the_server_and_counts_in_the_budget() -> None:
 async def test_a_camera_tells_as_often_as_it_is_set(weights_folder: Path, tmp_path: Path) -> None:
     from PIL import Image
 
-    from edge.weights import load_weights
+    from edge.coding.weights import load_weights
 
     photos = tmp_path / "photos"
     photos.mkdir()

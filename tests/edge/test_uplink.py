@@ -14,14 +14,14 @@ import edge.uplink
 from cloud.access.certificates import make_certificates
 from common.bitstream import Header, Kind, link, pack, pack_inter
 from common.errors import GlimpseError, ModelMismatch, StoreFull, Unauthenticated, Unreachable
-from common.events import RateTarget
 from common.session import EdgePolicy, EdgeSession
+from common.session.events import RateTarget
 from common.types import FrameId, Layer
 from edge.ledger import Ledger
 from edge.link import Link
 from edge.rate import Limits, Plan, RateControl, Thinned
 from edge.spool import Expired, MemorySpool, Spool
-from edge.spool_sqlite import SqliteSpool
+from edge.spool.sqlite import SqliteSpool
 from edge.uplink import Uplink
 from tests.edge.server import BOX, Server, serving, until
 

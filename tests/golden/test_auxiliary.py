@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from common.auxiliary import AuxiliaryCodec
-from common.blocks import COEFFICIENTS
 from common.codec import Coded
-from common.coefficients import CoefficientModel
-from common.contexts import Ints
+from common.coding.blocks import COEFFICIENTS
+from common.coding.coefficients import CoefficientModel
+from common.coding.contexts import Ints
 from common.geometry import latent_size, working_size
 from tests.golden.test_bitstream import CHANNELS, digest, golden_codec, golden_latent
 from tests.human import tiny_tables

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 
 from common.codec import MachineCodec
-from common.contexts import Ints
-from common.entropy import EntropyModel
+from common.coding.contexts import Ints
+from common.coding.entropy import EntropyModel
 from common.geometry import latent_size, working_size
 
 HERE = Path(__file__).parent

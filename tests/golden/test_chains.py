@@ -22,8 +22,8 @@ import pytest
 
 from common.bitstream import MAX_CHAIN, Kind
 from common.codec import Coded, MachineCodec
-from common.contexts import MOST, Ints
-from common.entropy import EntropyModel
+from common.coding.contexts import MOST, Ints
+from common.coding.entropy import EntropyModel
 from common.geometry import latent_size, working_size
 from tests.golden.test_bitstream import CHANNELS, digest, golden_latent
 

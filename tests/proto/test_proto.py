@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from common import events
+from common.session import events
 from glimpse.v1 import detection_pb2, ingest_pb2, ingest_pb2_grpc, types_pb2
 
 ROOT = Path(__file__).resolve().parents[2]

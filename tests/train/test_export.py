@@ -12,12 +12,12 @@ from cloud.detector import LayerDetector
 from cloud.models.detector import DetectorConfig
 from cloud.models.machine import MachineConfig
 from cloud.weights import load_weights as load_for_cloud
-from common.temporal import USUAL_HOLD
-from edge.chain import Chain
-from edge.encoder import Encoder
-from edge.pictures import Picture
+from common.coding.temporal import USUAL_HOLD
+from edge.capture.picture import Picture
+from edge.coding.chain import Chain
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights as load_for_edge
 from edge.rate import Plan
-from edge.weights import load_weights as load_for_edge
 from tests.train.scenes import make_folder
 from tests.weights import photograph
 from train.export import encoder_onnx, export

@@ -12,9 +12,9 @@ from PIL import Image
 from cloud.models.fusion import FusionConfig
 from cloud.pictures.human import HumanDecoder
 from common.codec import MachineCodec
-from common.coefficients import CoefficientModel
-from common.entropy import EntropyModel
-from edge.auxiliary import AuxiliaryEncoder
+from common.coding.coefficients import CoefficientModel
+from common.coding.entropy import EntropyModel
+from edge.pictures.auxiliary import AuxiliaryEncoder
 from tests.human import made, tiny_tables
 from tests.train.scenes import make_folder
 from tests.weights import tiny_weights

@@ -12,11 +12,11 @@ from cloud.pictures.tiles import Tiles
 from cloud.pictures.values import Reference
 from common.codec import Coded
 from common.errors import CorruptStream, DecoderUnavailable, ModelMismatch, WrongBase
-from edge.auxiliary import AuxiliaryEncoder
-from edge.encoder import Encoder
-from edge.pictures import Picture
+from edge.capture.picture import Picture
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights
+from edge.pictures.auxiliary import AuxiliaryEncoder
 from edge.rate import Plan
-from edge.weights import load_weights
 from tests.human import made, tiny_human
 from tests.weights import tiny_weights
 

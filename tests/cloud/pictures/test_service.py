@@ -22,9 +22,9 @@ from cloud.store import Auxiliary
 from cloud.store.sqlite import SqliteFrameStore
 from cloud.weights import CloudWeights
 from common.types import FrameId, Layer
-from edge.encoder import Encoder
-from edge.pictures import Picture
-from edge.weights import load_weights as load_edge_weights
+from edge.capture.picture import Picture
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights as load_edge_weights
 from glimpse.v1 import ingest_pb2, reconstruction_pb2_grpc
 from glimpse.v1 import reconstruction_pb2 as pb
 from tests.cloud.decoders import auxiliary_of, decoder_folder, did, loads

@@ -1,0 +1,1 @@
+"""From a source to RGB pixels: files, streams and devices, privacy masks burned in."""
