@@ -72,6 +72,19 @@ def test_a_size_within_range_is_met_within_a_twentieth() -> None:
             assert 0.95 * most <= len(shipped.layer_within(analysis, most)) <= most
 
 
+@pytest.mark.parametrize("most", [60, 200, 450])
+def test_a_layer_within_lies_between_two_steps_of_quality(
+    encoder: Encoder, weights: EdgeWeights, most: int
+) -> None:
+    analysis = encoder.analyse(picture(240, 320))
+    coded = MachineCodec(weights.entropy, weights.manifest.model_id).decode(
+        encoder.layer_within(analysis, most)
+    )
+    step = coded.header.quality
+    coarse, finer = (encoder.integers(analysis, at / 255) for at in (step, step + 1))
+    assert np.all((coded.y == coarse) | (coded.y == finer))
+
+
 def test_the_smallest_layer_where_none_is_small_enough(encoder: Encoder) -> None:
     analysis = encoder.analyse(picture(240, 320))
     assert encoder.layer_within(analysis, 1) == encoder.layer(analysis, 0)
