@@ -39,9 +39,9 @@ def rate_accuracy(
     """Bytes on disk against mAP, ours and the opponents', from picture files to boxes."""
     from rich.console import Console
 
-    from bench.rate_accuracy import Runs
-    from bench.rate_accuracy import rate_accuracy as measure
-    from bench.rate_table import tables
+    from bench.accuracy.rate_accuracy import Runs
+    from bench.accuracy.rate_accuracy import rate_accuracy as measure
+    from bench.accuracy.rate_table import tables
     from common.errors import GlimpseError
 
     runs = Runs(pixel_run, tuned_run, peer_run)
@@ -68,7 +68,7 @@ def scale(
     draws: Annotated[int, typer.Option(min=0, help="Bootstrap draws for the interval.")] = 200,
 ) -> None:
     """Trained gains against one scale for all channels: bytes on disk against mAP."""
-    from bench.scale import scale as measure
+    from bench.accuracy.scale import scale as measure
     from common.errors import BadSettings
 
     try:
@@ -97,7 +97,7 @@ def single_rate(
     draws: Annotated[int, typer.Option(min=0, help="Bootstrap draws for the intervals.")] = 200,
 ) -> None:
     """What one model for all rates loses against models of a single rate each."""
-    from bench.single_rate import single_rate as measure
+    from bench.accuracy.single_rate import single_rate as measure
     from common.errors import GlimpseError
 
     folders = {}
@@ -130,7 +130,7 @@ def recognise(
     draws: Annotated[int, typer.Option(min=0, help="Bootstrap draws for the intervals.")] = 200,
 ) -> None:
     """Bytes on disk against how well is known which classes are in view."""
-    from bench.recognise import recognise as measure
+    from bench.accuracy.recognise import recognise as measure
     from common.errors import BadSettings
 
     try:
@@ -162,8 +162,8 @@ def rate_quality(
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
 ) -> None:
     """Bytes on disk against the likeness of pictures for people, ours and the image codecs'."""
-    from bench.quality_plot import plot
-    from bench.rate_quality import rate_quality as measure
+    from bench.pictures.plot import plot
+    from bench.pictures.rate_quality import rate_quality as measure
     from common.errors import GlimpseError
 
     try:
@@ -198,7 +198,7 @@ def reference(
     seconds: Annotated[float, typer.Option(min=1, help="Of each clip's second half.")] = 30.0,
 ) -> None:
     """A fixed camera's pictures from layers and one still an hour, against x265."""
-    from bench.reference import reference as measure
+    from bench.pictures.reference import reference as measure
     from common.errors import GlimpseError
 
     try:
@@ -227,8 +227,8 @@ def ablation(
     most: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
 ) -> None:
     """The auxiliary codec with and without the machine layer below it."""
-    from bench.ablation import WAYS
-    from bench.ablation import ablation as measure
+    from bench.pictures.ablation import WAYS
+    from bench.pictures.ablation import ablation as measure
 
     figures = measure(images, pictures, run, out, weights, most=most)
     for p in figures["points"]:
@@ -247,7 +247,7 @@ def contact_sheet(
     weights: Weights = DEFAULT_WEIGHTS,
 ) -> None:
     """Pictures side by side at the same bytes: original, JPEG, WebP, AVIF, ours."""
-    from bench.contact_sheet import contact_sheet as draw
+    from bench.pictures.contact_sheet import contact_sheet as draw
 
     draw(picture, weights, out)
     typer.echo(str(out))
@@ -262,7 +262,7 @@ def decode(
     repeats: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
     """Time and memory of the human decoder by picture size and steps."""
-    from bench.decode import decode as measure
+    from bench.pictures.decode import decode as measure
 
     for p in measure(picture, out, weights, device=device, repeats=repeats)["points"]:
         size = "x".join(map(str, p["size"]))
@@ -287,9 +287,9 @@ def video(
     """Our intra and inter layers against x265 and SVT-AV1: bytes at equal detection."""
     from rich.console import Console
 
-    from bench.video import video as measure
-    from bench.video_table import tables
-    from bench.videocodecs import VIDEO_CODECS
+    from bench.video.codecs import VIDEO_CODECS
+    from bench.video.table import tables
+    from bench.video.video import video as measure
     from common.errors import GlimpseError
 
     try:
@@ -316,7 +316,7 @@ def edge(
     threads: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Time and memory of encoding a frame, beside JPEG, WebP, AVIF and a detector on the edge."""
-    from bench.edge import edge as measure
+    from bench.edge.edge import edge as measure
 
     typer.echo(json.dumps(measure(source, out, weights, pixel_run, frames, threads), indent=2))
 
@@ -333,7 +333,7 @@ def precision(
     most: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
 ) -> None:
     """The int8 encoder beside the float one: integers, bytes, accuracy."""
-    from bench.precision import precision as measure
+    from bench.accuracy.precision import precision as measure
 
     figures = measure(dataset, images, out, weights, clips=clip or (), most=most)
     for p in figures["points"]:
@@ -359,7 +359,7 @@ def link(
     ] = None,
 ) -> None:
     """Wire bytes, frames, quality and latency over thin links, by real processes."""
-    from bench.link import link as measure
+    from bench.service.link import link as measure
 
     for t in measure(source, out, weights, seconds, only or [])["traces"]:
         typer.echo(
@@ -385,9 +385,9 @@ def faults(
     ] = None,
 ) -> None:
     """Kills, cuts, full and slow disks, wrong clocks: what is lost, and how soon all goes on."""
-    from bench.faults import FAULTS, holds
-    from bench.faults import faults as measure
-    from bench.house import Broken
+    from bench.service.faults import FAULTS, holds
+    from bench.service.faults import faults as measure
+    from bench.service.house import Broken
 
     if unknown := set(only or ()) - FAULTS.keys():
         raise typer.BadParameter(f"{', '.join(unknown)}: to be of {', '.join(FAULTS)}")
@@ -418,7 +418,7 @@ def service(
     ] = False,
 ) -> None:
     """Capture to boxes by stage, the server's processor time and memory, the most streams."""
-    from bench.service import service as measure
+    from bench.service.service import service as measure
 
     figures = measure(
         source, out, weights, cameras=cameras, fps=fps, seconds=seconds, find_most=find_most
@@ -438,7 +438,7 @@ def flat(
     """Memory and open files of both processes over many frames and cancelled viewers' calls."""
     from tempfile import TemporaryDirectory
 
-    from bench.flat import flat as measure
+    from bench.service.flat import flat as measure
 
     with TemporaryDirectory(prefix="glimpse-flat-") as folder:
         figures = measure(Path(folder), out, weights, frames=frames, calls=calls, fps=fps)
@@ -457,7 +457,7 @@ def viewers(
     rounds: Annotated[int, typer.Option(min=1, help="Runs without pages, and with them.")] = 4,
 ) -> None:
     """Ingest latency with open viewer pages beside none; time until a page is usable."""
-    from bench.viewers import viewers as measure
+    from bench.service.viewers import viewers as measure
 
     figures = measure(
         source, out, weights, count=count, frames=frames, seconds=seconds, rounds=rounds
@@ -477,7 +477,7 @@ def clicks(
     count: Annotated[int, typer.Option(min=1, help="Cold clicks, and as many warm ones.")] = 20,
 ) -> None:
     """From a click on a frame to the first progress, the preview and the picture."""
-    from bench.clicks import clicks as measure
+    from bench.service.clicks import clicks as measure
 
     figures = measure(out, weights, count=count)
     for name in ("cold", "warm"):
@@ -500,8 +500,8 @@ def dashboards(
     fps: Annotated[float, typer.Option(min=0.1, max=120, help="Of each camera.")] = 4.0,
 ) -> None:
     """The shipped dashboards as pictures, of real processes and a real Prometheus."""
-    from bench.dashboards import dashboards as draw
-    from bench.observed import NAMES
+    from bench.service.dashboards import dashboards as draw
+    from bench.service.observed import NAMES
     from common.errors import BadSettings
 
     if len(source or ()) > len(NAMES):
@@ -524,7 +524,7 @@ def page(
     seconds: Annotated[float, typer.Option(min=1, help="How long the camera runs before.")] = 15.0,
 ) -> None:
     """The viewer page as pictures: a real camera's boxes, and a frame that somebody opens."""
-    from bench.page import page as take
+    from bench.service.page import page as take
     from common.errors import BadSettings
 
     try:
@@ -548,7 +548,7 @@ def determinism(
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
 ) -> None:
     """Whether every layer is read as it was coded, on any machine, and its bytes against ideal."""
-    from bench.determinism import determinism as measure
+    from bench.coder.determinism import determinism as measure
 
     figures = measure(
         images, out, weights, latents=latents, mutations=mutations, most=most, jobs=jobs

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import glimpse
-from bench.processes import (
+from bench.service.processes import (
     CLOUD,
     EDGE,
     ROOT,

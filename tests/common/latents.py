@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from bench.latents import (
+from bench.coder.latents import (
     any_chain,
     any_latent,
     any_next,

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from bench.processes import free_port
+from bench.service.processes import free_port
 from tests.deploy.images import Image, build, copied, instructions
 from tests.deploy.queries import ROOT
 from tests.deploy.variables import variables

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.dashboard_plot import plot
-from bench.dashboards import FOLDER, board, filled_in
-from bench.observed import observed
-from bench.prometheus import Prometheus
+from bench.service.dashboard_plot import plot
+from bench.service.dashboards import FOLDER, board, filled_in
+from bench.service.observed import observed
+from bench.service.prometheus import Prometheus
 from tests.deploy.queries import Shipped, shipped
 from tests.weights import photograph
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import cloud.intake
-from bench.disk import fill, mounted
+from bench.service.disk import fill, mounted
 from cloud.folder import data_files
 from tests.cloud.serving import Served, serving, until
 from tests.e2e.test_renewal import check_all_arrived, edge

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.disk import fill, limit_files, mounted
+from bench.service.disk import fill, limit_files, mounted
 
 
 @dataclass

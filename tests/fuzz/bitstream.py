@@ -1,7 +1,7 @@
 """Fuzz the machine layer's reader: `python -m tests.fuzz.bitstream --seconds 60 [--seed 1]`.
 
-See bench/hostile.py for what is done to the layers and what must come of it. Anything else stops
-the run with the layer in hex.
+See bench/coder/hostile.py for what is done to the layers and what must come of it. Anything else
+stops the run with the layer in hex.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import time
 from functools import cache
 
-from bench.hostile import Outcomes, attack
+from bench.coder.hostile import Outcomes, attack
 from common.codec import MachineCodec
 from tests.common.latents import scene_model
 

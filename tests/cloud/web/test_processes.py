@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Error, expect
 
-from bench.processes import CLOUD, ROOT, camera_command, free_port, make_token
+from bench.service.processes import CLOUD, ROOT, camera_command, free_port, make_token
 from tests.cloud.web.browser import Tab
 from tests.weights import photograph
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.latents import drawn_tables
+from bench.coder.latents import drawn_tables
 from common.bitstream import MAX_CHAIN
 from common.coding.contexts import MOST, Ints
 from common.coding.entropy import EntropyModel

@@ -1,0 +1,1 @@
+"""Bytes against accuracy: our layers, and pictures in the cloud, by the same detector."""

@@ -1,0 +1,1 @@
+"""The coder: the same bytes on every machine, and what ill will can do with them."""

@@ -1,0 +1,236 @@
+"""A fixed camera's pictures, from layers and one still: against x265 at four times the bytes.
+
+    still        the clip's first picture as AVIF; its bytes are spread over an hour of frames
+    ours         a chain of layers as `glimpse-edge run` makes it; every n-th frame shown at 0 steps
+    asked for    the same with the frame's auxiliary layer, as somebody gets it who asks for one
+                 picture a minute; those bytes are spread over the minute's frames
+    x265         low delay, several sizes and rates: by each measure the best that takes at most
+                 four times our bytes
+
+Where the picture shows something that moved is asked of a detector: what it finds on the picture
+against what the cloud saw in the layer.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.progress import track
+
+from bench.accuracy.matching import Found
+from bench.accuracy.pixel import MIN_SCORE, PixelDetector
+from bench.accuracy.rate_accuracy import as_found
+from bench.report import write_report
+from bench.video.clips import Clip, read_clip
+from bench.video.codecs import NEVER, VideoSetting, decode, encode, versions
+from bench.video.points import HOLD, KEY_EVERY
+from cloud.detector import LayerDetector
+from cloud.pictures.human import HUMAN, HumanDecoder
+from cloud.pictures.likeness import likeness
+from cloud.pictures.values import Reference
+from cloud.weights import load_weights as load_for_cloud
+from common.codec import Coded
+from common.errors import ModelMismatch
+from edge.capture.picture import Picture, Pixels
+from edge.coding.chain import Chain
+from edge.coding.encoder import Encoder
+from edge.coding.weights import load_weights as load_for_edge
+from edge.pictures.auxiliary import AuxiliaryEncoder
+from edge.rate import Plan
+from train.codecs import resized
+
+TIMES = 4  # x265's bytes to ours, at most
+STILL_QUALITY = 60  # of AVIF
+_HOUR_S = 3600
+_ASKED_S = 60  # between two pictures that somebody asks for
+_AUXILIARY_QUALITY = 128  # what the page asks for
+_SIDE = 640
+_LEAST_SCORE = 0.35  # of a box that has to be found again
+_IOU = 0.5
+_PRESET = "medium"
+_GRID = {640: (51, 48, 45, 41, 37), 480: (51, 47, 42, 37, 32), 320: (48, 42, 36, 31, 26)}
+_METRICS = ("psnr", "ms_ssim", "ssimulacra2")
+
+
+def reference(
+    clips: Sequence[Path],
+    out: Path,
+    weights: Path,
+    pixel_run: Path | None,
+    *,
+    fps: float = 5.0,
+    seconds: float = 30.0,
+    quality: float = 0.4,
+    every: int = 15,
+) -> dict[str, Any]:
+    """Writes out/reference.json and a sheet of each clip: of second halves, which no training saw.
+
+    Raises BadPicture for a clip that is none, FileNotFoundError without a human decoder.
+    """
+    torch.set_num_threads(2)
+    rows = []
+    for path in clips:
+        clip = read_clip(path, fps, seconds, second_half=True)
+        sheet_file = out / f"reference_{path.stem}.jpg"
+        rows.append(_Scene(clip, fps, weights, pixel_run, quality, every, sheet_file).row())
+    figures = {"fps": fps, "still_quality": STILL_QUALITY, "x265": versions(), "clips": rows}
+    write_report(out / "reference.json", figures)
+    return figures
+
+
+class _Scene:
+    """A clip, our layers of it, and what is shown of it."""
+
+    def __init__(
+        self,
+        clip: Clip,
+        fps: float,
+        weights: Path,
+        pixel_run: Path | None,
+        quality: float,
+        every: int,
+        sheet_file: Path,
+    ) -> None:
+        self._clip, self._fps, self._quality, self._out = clip, fps, quality, sheet_file
+        self._at = range(every, len(clip.pictures), every)
+        encoder = Encoder(load_for_edge(weights), threads=2, side=_SIDE)
+        chain = Chain(encoder, key_every=KEY_EVERY, hold=HOLD)
+        plan = Plan(round(255 * quality), round(255 * quality), None)
+        self._layers = [
+            chain.code(encoder.analyse(Picture.whole(pixels)), plan) for pixels in clip.pictures
+        ]
+        self._decoder = HumanDecoder.load(weights / HUMAN, "cpu")
+        auxiliary = AuxiliaryEncoder.load(weights, side=_SIDE)
+        if auxiliary is None:
+            raise ModelMismatch(f"{weights}: no auxiliary tables")
+        self._auxiliary = auxiliary
+        self._cloud = LayerDetector(load_for_cloud(weights), threads=2, min_score=MIN_SCORE)
+        self._detector = None if pixel_run is None else PixelDetector(pixel_run)
+
+    def row(self) -> dict[str, Any]:
+        still, still_bytes = self._still()
+        frame_bytes = float(np.mean([len(layer.data) for layer in self._layers]))
+        ours_bytes = frame_bytes + still_bytes / (_HOUR_S * self._fps)
+        seen = Reference(still, self._layers[0])
+        with_still = self._shown(seen)
+        asked, asked_bytes = self._asked_for(seen)
+        n = len(self._at) // 2
+        sheet(self._out, [self._clip.pictures[self._at[n]], still, with_still[n], asked[n]])
+        peers = [
+            self._measured(f"x265, {setting.side} px, crf {setting.crf}", size, shown)
+            for setting, size, shown in self._videos()
+        ]
+        affordable = [p for p in peers if p["bytes"] <= TIMES * ours_bytes]
+        return {
+            "clip": self._clip.name,
+            "frames": len(self._layers),
+            "shown": len(self._at),
+            "quality": self._quality,
+            "still_bytes": still_bytes,
+            "auxiliary_bytes": round(asked_bytes),
+            "points": [
+                self._measured("glimpse, layer and still", ours_bytes, with_still),
+                self._measured(
+                    "glimpse, asked for", ours_bytes + asked_bytes / (_ASKED_S * self._fps), asked
+                ),
+                self._measured("glimpse, layer alone", frame_bytes, self._shown(None)),
+                self._measured("the still itself", ours_bytes, [still] * len(self._at)),
+                *peers,
+            ],
+            "best_x265_at_four_times": {
+                metric: max((p[metric] for p in affordable), default=None) for metric in _METRICS
+            },
+        }
+
+    def _still(self) -> tuple[Pixels, int]:
+        file = io.BytesIO()
+        Image.fromarray(self._clip.pictures[0]).save(file, "AVIF", quality=STILL_QUALITY)
+        size = file.tell()
+        with Image.open(file) as picture:
+            return np.asarray(picture.convert("RGB")), size
+
+    def _shown(self, still: Reference | None) -> list[Pixels]:
+        return [
+            self._decoder.restore(self._layers[i], reference=still).pixels
+            for i in track(self._at, self._clip.name)
+        ]
+
+    def _asked_for(self, still: Reference) -> tuple[list[Pixels], float]:
+        """The pictures with their auxiliary layers, and what such a layer takes on average."""
+        shown, sizes = [], []
+        for i in track(self._at, self._clip.name):
+            layer = self._auxiliary.encode(
+                self._clip.pictures[i], self._layers[i], _AUXILIARY_QUALITY
+            )
+            sizes.append(len(layer))
+            made = self._decoder.restore(self._layers[i], layer, reference=still)
+            shown.append(made.pixels)
+        return shown, float(np.mean(sizes))
+
+    def _videos(self) -> Iterator[tuple[VideoSetting, float, list[Pixels]]]:
+        width, height = self._clip.size
+        for side, crfs in _GRID.items():
+            for crf in crfs:
+                setting = VideoSetting("x265", _PRESET, NEVER, side, crf)
+                stream = encode(self._clip.pictures, setting, self._fps)
+                made = decode(stream, setting)
+                size = sum(map(len, stream.packets)) / len(stream.packets)
+                yield setting, size, [resized(made[i], width, height) for i in self._at]
+
+    def _measured(self, name: str, size: float, shown: Sequence[Pixels]) -> dict[str, Any]:
+        alike = [
+            likeness(Image.fromarray(self._clip.pictures[i]), pixels)
+            for i, pixels in zip(self._at, shown, strict=True)
+        ]
+        row: dict[str, Any] = {
+            "name": name,
+            "bytes": round(size, 1),
+            "kbit_s": round(size * 8 * self._fps / 1000, 2),
+            "psnr": round(float(np.mean([a.psnr for a in alike])), 2),
+            "ms_ssim": round(float(np.mean([a.ms_ssim or 0.0 for a in alike])), 4),
+            "ssimulacra2": round(float(np.mean([a.ssimulacra2 for a in alike])), 1),
+        }
+        if self._detector is not None:
+            row["agreement"] = round(self._agreement(self._detector, shown), 3)
+        return row
+
+    def _agreement(self, detector: PixelDetector, shown: Sequence[Pixels]) -> float:
+        """The share of the layers' boxes that are found again on the pictures."""
+        again, whole = 0, 0
+        for i, pixels in zip(self._at, shown, strict=True):
+            expected = _certain(self._seen(self._layers[i]))
+            found = detector.detect([pixels], *self._clip.size, _SIDE)[0]
+            whole += len(expected)
+            again += sum(_is_in(box, _certain(found, _LEAST_SCORE / 2)) for box in expected)
+        return again / max(whole, 1)
+
+    def _seen(self, layer: Coded) -> Found:
+        return as_found(self._cloud.detect_read([layer])[0], self._cloud.labels)
+
+
+def sheet(path: Path, pictures: Sequence[Pixels]) -> None:
+    """The frame and the still above; what is shown of the layer, and when asked for, below."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame, still, restored, asked = pictures
+    rows = [np.concatenate(pair, 1) for pair in ((frame, still), (restored, asked))]
+    Image.fromarray(np.concatenate(rows)).save(path, quality=85)
+
+
+def _certain(found: Found, score: float = _LEAST_SCORE) -> Found:
+    return found[found[:, 0] >= score]
+
+
+def _is_in(box: np.ndarray[Any, Any], found: Found) -> bool:
+    """Whether a box of the same class lies where this one does."""
+    low = np.maximum(box[2:4], found[:, 2:4])
+    high = np.minimum(box[4:6], found[:, 4:6])
+    shared = (high - low).clip(0).prod(1)
+    areas = (found[:, 4:6] - found[:, 2:4]).prod(1) + (box[4:6] - box[2:4]).prod()
+    overlaps = shared / np.maximum(areas - shared, 1e-6)
+    return bool(((overlaps >= _IOU) & (found[:, 1] == box[1])).any())

@@ -1,0 +1,1 @@
+"""Real processes: latency, thin links, faults, memory, the page and the dashboards."""
