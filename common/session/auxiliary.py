@@ -1,4 +1,4 @@
-"""Auxiliary layers on request, both sides. A part of the sessions (common/session).
+"""Auxiliary layers on request, both sides. A part of the sessions (__init__.py).
 
     cloud                                            edge
     Wanted ──AuxiliaryRequest──────────────────────> FindAuxiliary (ring, encoder)

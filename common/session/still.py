@@ -1,4 +1,4 @@
-"""Stills, both sides: reference pictures from a fixed camera. A part of the sessions (session.py).
+"""Stills, both sides: reference pictures from a fixed camera. A part of the sessions (__init__.py).
 
     edge                                             cloud
     StillMade ──StillPiece, piece by piece─────────> KeepStill (frame store)
