@@ -21,7 +21,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     rows: list[Row] = figures["points"]
     codecs = list(dict.fromkeys(row["codec"] for row in rows if row["codec"] != UNCOMPRESSED))
     colours = {codec: f"C{i % 10}" for i, codec in enumerate(codecs)}
-    figure, panels = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(15, 5.2), layout="constrained")
     for axes, metric, title in zip(panels, ("map", "map50"), ("mAP", "mAP50"), strict=True):
         curves: dict[tuple[str, str], list[Row]] = {}
         for row in rows:
@@ -36,8 +36,8 @@ def plot(figures: dict[str, Any], path: Path) -> None:
         axes.set_title(f"{title}, %")
         axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         axes.grid(alpha=0.3, which="both")
-    panels[1].legend(fontsize=7, ncols=2, loc="lower right")
-    figure.savefig(path, dpi=110)
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="outside right upper")
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
