@@ -48,9 +48,9 @@ def test_a_run_makes_a_network_for_each_lambda(run):
     assert [state["recipe"]["lmbda"] for state in states] == [0.01, 0.001]
 
 
-def test_real_bytes_come_back_as_the_network_sees_them(run):
+def test_real_bytes_come_back_as_the_network_sees_them():
     """The coder's bytes hold what the forward pass estimates, and decode to what it shows."""
-    model = load_peers(run)[0.01]
+    model = _after(300)
     picture = photograph(np.random.default_rng(0), 100, 150)
     data = compress(model, picture)
     shown = decompress(model, data)
@@ -59,9 +59,27 @@ def test_real_bytes_come_back_as_the_network_sees_them(run):
     x = torch.from_numpy(padded).permute(2, 0, 1)[None].float().div(255)
     with torch.inference_mode():
         x_hat, bits = model(x)
-    assert len(data) - 6 == pytest.approx(float(bits) / 8, rel=0.05, abs=16)
+    estimate, ends = float(bits) / 8, 2 * (8 + 4)  # two strings: the coder's state, in whole words
+    assert 0.98 * estimate <= len(data) - 6 <= 1.02 * estimate + ends
     wanted = x_hat.clamp(0, 1)[0, :, :100, :150].permute(1, 2, 0).mul(255)
     assert np.abs(wanted.numpy() - shown).max() <= 3  # bfloat16 inside
+
+
+def _after(steps: int) -> Peer:
+    """A peer after so many steps, whatever the machine's speed: a fresh one's tables are too short
+    for its latents, and what is beyond them takes other bytes than are estimated."""
+    torch.manual_seed(0)
+    peer = Peer(SMALL.config)
+    optimizer = torch.optim.Adam(peer.parameters(), lr=SMALL.learning_rate)
+    pictures = [photograph(np.random.default_rng(seed), 96, 128) for seed in range(8)]
+    for _, crops in zip(range(steps), Crops(pictures, SMALL.batch, SMALL.size, 0), strict=False):
+        x = crops.float().div(255)
+        x_hat, bits = peer(x)
+        loss = SMALL.lmbda * 255**2 * (x_hat - x).square().mean() + bits.mean() / SMALL.size**2
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return peer.ready()
 
 
 def test_a_stopped_run_goes_on_and_an_unfinished_one_is_refused(data, run, tmp_path):
