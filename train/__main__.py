@@ -77,6 +77,9 @@ def machine(
         float | None,
         typer.Option(min=0, max=1, help="A single-rate model of this quality, not of all."),
     ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of a pixel run whose findings it is to share.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """The machine codec with its detector, all qualities at once."""
@@ -87,6 +90,7 @@ def machine(
         out,
         start,
         _device(device),
+        teacher,
     )
 
 

@@ -1,5 +1,7 @@
 """Detection loss: task-aligned assignment (Feng 2021), quality focal loss (Li 2020), GIoU.
 
+`detection_loss` asks for what people have marked, `agreement` for what another detector finds.
+
 Shapes: B pictures, A anchors, N boxes (padded), C classes, K regions to ignore (padded).
 """
 
@@ -15,6 +17,7 @@ from train.data import Batch
 
 _TOP_K = 10  # anchors per box
 _ALPHA, _BETA = 0.5, 6.0  # alignment = score^alpha * iou^beta
+_SURE = 0.05  # a teacher's box below this score is not worth following
 
 
 @dataclass
@@ -46,6 +49,26 @@ def detection_loss(logits: Tensor, boxes: Tensor, centres: Tensor, batch: Batch)
     weight = target[positive].sum(-1)
     giou = generalised_iou(boxes[positive], wanted)
     return DetectionLoss(focal.sum() / norm, ((1 - giou) * weight).sum() / norm)
+
+
+def agreement(
+    logits: Tensor, boxes: Tensor, taught_logits: Tensor, taught_boxes: Tensor
+) -> DetectionLoss:
+    """How far predictions are from another detector's, anchor by anchor.
+
+    logits B A C, boxes B A 4 (pixels) of either. The teacher's scores take the place of the
+    targets, its boxes that of the truth, each as heavy as it is sure of it.
+    """
+    with torch.no_grad():
+        target = taught_logits.sigmoid()
+        weight = target.amax(2)
+        weight = weight * (weight > _SURE)
+        norm = weight.sum().clamp(min=1.0)
+    focal = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    focal = focal * (target - logits.sigmoid()).abs().square()
+    sure = weight > 0
+    giou = generalised_iou(boxes[sure], taught_boxes[sure])
+    return DetectionLoss(focal.sum() / norm, ((1 - giou) * weight[sure]).sum() / norm)
 
 
 def assign(scores: Tensor, boxes: Tensor, centres: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

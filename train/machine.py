@@ -6,7 +6,9 @@
 Half of each batch is coded as inter layers: against the integers of the same place a moment before
 (views.py), so that what does not change in the world does not change in the integers.
 
-`train pixel` leaves out the bracket: it is the fair opponent, and its weights start the codec.
+`train pixel` leaves out the bracket: it is the fair opponent, and its weights start the codec. It
+can be its teacher too: what it finds in the same pictures, anchor by anchor, is then asked for
+beside what people have marked (Hinton et al. 2015, "Distilling the knowledge in a neural network").
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from cloud.models.detector import STRIDES, Detector, DetectorConfig, anchor_cent
 from cloud.models.machine import MachineConfig, MachineModel
 from train.data import Augment, Batch, Canvases, CocoFolder
 from train.evaluate import Predict, detections, score
-from train.loss import detection_loss
+from train.loss import DetectionLoss, agreement, detection_loss
 from train.run import Bar, Every, Run, Schedule, Trainee, cores, qualities, stopping
 from train.views import earlier
 
@@ -47,6 +49,7 @@ class Recipe(Schedule):
     lambda_ratio: float = 0.0015
     inter: float = 0.5  # share of a batch
     hold: tuple[float, float] = (0.5, 0.9)  # in integers; drawn evenly for each batch
+    follow: float = 1.0  # weight of agreement with the teacher, where there is one
     rate_ramp: float = 0.08  # share of a run from a pixel detector over which lambda grows
     mosaic_off: float = 0.9
     evaluate_images: int = 200
@@ -89,9 +92,18 @@ MachineRun = Run[Recipe, Network]
 
 
 def train(
-    recipe: Recipe, data: Path, folder: Path, start: Path | None, device: torch.device
+    recipe: Recipe,
+    data: Path,
+    folder: Path,
+    start: Path | None,
+    device: torch.device,
+    teacher: Path | None = None,
 ) -> MachineRun:
-    """Runs `recipe` to its end (or on from its checkpoint); returns the finished run."""
+    """Runs `recipe` to its end (or on from its checkpoint); returns the finished run.
+
+    start    a checkpoint whose weights a new run begins with
+    teacher  folder of a pixel run whose findings this one is to share
+    """
     torch.manual_seed(recipe.seed)
     random.seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,12 +113,13 @@ def train(
 
         train_set.samples = CodedPictures(train_set.samples, folder / "coded")
     val_set = CocoFolder(data, "val", recipe.evaluate_images)
-    run = _prepare(recipe, folder, len(train_set.labels), start, device)
+    run = prepared(recipe, folder, len(train_set.labels), start, device)
+    taught_by = None if teacher is None else load_network(teacher)[0].to(device)
     save, judge = Every(recipe.save_every, run), Every(recipe.evaluate_every, run)
     recent: list[Tensor] = []
     with stopping(run), Bar(run) as bar:
         for batch in _batches(run, train_set):
-            recent.append(_step(run, batch.to(device)))
+            recent.append(step(run, batch.to(device), taught_by))
             bar.stepped()
             if run.step % 50 == 0:
                 score_loss, box_loss, bpp, inter_bpp = torch.stack(recent).mean(0).tolist()
@@ -131,9 +144,11 @@ def _batches(run: MachineRun, data: CocoFolder) -> Iterator[Batch]:
         yield next(stream)
 
 
-def _prepare(
+def prepared(
     recipe: Recipe, folder: Path, classes: int, start: Path | None, device: torch.device
 ) -> MachineRun:
+    """A run as its folder's checkpoint left it, or one that begins (with `start`'s weights)."""
+
     def fresh() -> Network:
         network = Network(MachineConfig(), DetectorConfig(classes=classes))
         return channels_last(network.to(device))
@@ -167,7 +182,7 @@ def _loader(data: CocoFolder, recipe: Recipe, seed: int, mosaic: bool) -> Iterat
     return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4))
 
 
-def _step(run: MachineRun, batch: Batch) -> Tensor:
+def step(run: MachineRun, batch: Batch, teacher: Network | None) -> Tensor:
     """One optimiser step; returns (score loss, box loss, bpp intra, bpp inter), detached."""
     recipe, network = run.recipe, run.network
     network.train()
@@ -186,6 +201,8 @@ def _step(run: MachineRun, batch: Batch) -> Tensor:
     found = detection_loss(logits, boxes, centres, batch)
     bpp = bits / (side * side)
     loss = found.total
+    if teacher is not None:
+        loss = loss + recipe.follow * _untaught(teacher, x, logits, boxes).total
     if quality is not None:
         ramp = 0.02 ** max(0.0, 1 - run.progress / recipe.rate_ramp) if recipe.rate_ramp else 1.0
         weight = recipe.lambda_first * recipe.lambda_ratio**quality
@@ -194,6 +211,13 @@ def _step(run: MachineRun, batch: Batch) -> Tensor:
     count = 0 if before is None else len(before)
     rates = [bpp[count:].mean(), bpp[:count].sum() / max(count, 1)]
     return torch.stack([found.score, found.box, *rates]).detach()
+
+
+def _untaught(teacher: Network, x: Tensor, logits: Tensor, boxes: Tensor) -> DetectionLoss:
+    """What these predictions lack of the teacher's, who sees the pictures without a bottleneck."""
+    with torch.no_grad(), torch.autocast(x.device.type, torch.bfloat16):
+        taught_logits, taught_boxes, _ = teacher(x, None)
+    return agreement(logits, boxes, taught_logits, taught_boxes)
 
 
 def _drawn(recipe: Recipe, count: int, device: torch.device) -> Tensor | None:

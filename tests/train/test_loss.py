@@ -4,7 +4,7 @@ import torch
 
 from cloud.models.detector import anchor_centres
 from train.data import Batch
-from train.loss import assign, detection_loss, generalised_iou, ignored
+from train.loss import agreement, assign, detection_loss, generalised_iou, ignored
 
 CENTRES = anchor_centres(8, 8, 8, torch.device("cpu"))  # a picture of 64 x 64
 
@@ -68,6 +68,38 @@ def test_loss_falls_towards_the_truth():
     bad = detection_loss(-right, boxes + 6, CENTRES, batch)
     assert good.box < 1e-4 < bad.box
     assert good.total < 0.2 * bad.total
+
+
+def test_who_agrees_with_the_teacher_has_nothing_to_learn():
+    logits, boxes = predictions([8.0, 8.0, 40.0, 40.0], logit=-6.0)
+    logits[0, 9] = torch.tensor([4.0, -6.0])
+    same = agreement(logits, boxes, logits, boxes)
+    assert same.score < 1e-6
+    assert same.box < 1e-6
+    blind = agreement(torch.full_like(logits, -6.0), boxes, logits, boxes)
+    assert blind.score > 1  # the one thing that the teacher is sure of is not found
+    assert blind.box < 1e-6
+
+
+def test_boxes_follow_the_teacher_only_where_it_is_sure():
+    logits, boxes = predictions([8.0, 8.0, 40.0, 40.0], logit=-6.0)
+    elsewhere = boxes + 6
+    assert agreement(logits, elsewhere, logits, boxes).box == 0
+    logits[0, 9, 0] = 4.0
+    wrong = boxes.clone()
+    wrong[0, 9] += 6
+    beside = boxes.clone()
+    beside[0, 10] += 6
+    assert agreement(logits, wrong, logits, boxes).box > 0.3
+    assert agreement(logits, beside, logits, boxes).box < 1e-6
+
+
+def test_a_teacher_who_sees_nothing_asks_for_nothing_to_be_found():
+    quiet, boxes = predictions([8.0, 8.0, 40.0, 40.0], logit=-9.0)
+    loud, _ = predictions([8.0, 8.0, 40.0, 40.0], logit=3.0)
+    loud = loud.requires_grad_()
+    agreement(loud, boxes, quiet, boxes).total.backward()
+    assert (loud.grad > 0).all()
 
 
 def test_generalised_iou_of_known_boxes():

@@ -8,8 +8,9 @@ import torch
 from cloud.models.detector import DetectorConfig, select
 from cloud.models.machine import Gains, MachineConfig, MachineModel, RateProxy
 from tests.train.scenes import make_folder
+from train.data import Augment, Canvases, CocoFolder
 from train.evaluate import score
-from train.machine import Network, Recipe, load_network, train
+from train.machine import Network, Recipe, load_network, prepared, step, train
 
 CPU = torch.device("cpu")
 SMALL = Recipe(minutes=0.03, batch=2, size=64, evaluate_images=2, save_every=10, evaluate_every=10)
@@ -45,6 +46,30 @@ def test_a_pixel_run_starts_a_machine_run(folder, tmp_path):
     wanted = torch.load(start, weights_only=True)["average"]
     for name, value in run.network.state_dict().items():
         assert torch.equal(value, wanted[name]), name
+
+
+def test_a_codec_comes_to_find_what_its_teacher_finds(folder, tmp_path):
+    torch.manual_seed(0)
+    data = CocoFolder(folder, "train")
+    run = prepared(
+        Recipe(**(vars(SMALL) | {"learning_rate": 0.02})), tmp_path, len(data.labels), None, CPU
+    )
+    teacher = Network(MachineConfig(), DetectorConfig(classes=len(data.labels))).eval()
+    bias = teacher.get_parameter("detector.heads.1.score.1.bias")
+    bias.data[0] = 2.0  # it sees the first class at every anchor of this head
+    batch = next(iter(Canvases(data.samples, Augment(64, 0.0, len(data.labels)), 2, seed=0)))
+    its_anchors = slice(64, 80)
+
+    def seen():
+        x = batch.x.float() / 255
+        with torch.no_grad():
+            return run.network(x, torch.ones(len(x)))[0][:, its_anchors, 0].sigmoid().mean()
+
+    before = seen()
+    for _ in range(40):
+        step(run, batch, teacher)
+    assert before < 0.02
+    assert seen() > 0.2
 
 
 def test_a_single_rate_model_trains_at_one_quality_from_a_codec_with_its_rate_kept(
