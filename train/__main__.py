@@ -243,6 +243,25 @@ def export(
 
 
 @app.command()
+def restore(
+    data: Data,
+    weights: Annotated[Path, typer.Option(help="Weights folder to go on from.")] = Path("weights"),
+    out: Annotated[Path, typer.Option(help="Folder for the run's checkpoint.")] = Path(
+        "runs/shipped"
+    ),
+    steps: Annotated[
+        int, typer.Option(min=0, help="Of the rate proxies, half a second each.")
+    ] = 200,
+) -> None:
+    """A weights folder back into a run, for --start and --run: to train on with your own data."""
+    from train.restore import restore as write
+
+    threads()
+    write(weights, data, out, steps)
+    typer.echo(str(out / "last.pt"))
+
+
+@app.command()
 def plot(
     run: Annotated[Path, typer.Option(help="Folder of a run.")] = Path("runs/machine"),
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("docs/results/training.png"),

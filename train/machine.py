@@ -50,6 +50,7 @@ class Recipe(Schedule):
     inter: float = 0.5  # share of a batch
     hold: tuple[float, float] = (0.5, 0.9)  # in integers; drawn evenly for each batch
     follow: float = 1.0  # weight of agreement with the teacher, where there is one
+    still: bool = False  # y is normalised by the statistics learnt before, not by the batch's
     rate_ramp: float = 0.08  # share of a run from a pixel detector over which lambda grows
     mosaic_off: float = 0.9
     evaluate_images: int = 200
@@ -186,6 +187,7 @@ def step(run: MachineRun, batch: Batch, teacher: Network | None) -> Tensor:
     """One optimiser step; returns (score loss, box loss, bpp intra, bpp inter), detached."""
     recipe, network = run.recipe, run.network
     network.train()
+    network.machine.encoder.normalise.train(not recipe.still)
     for group in run.optimizer.param_groups:
         group["lr"] = run.rate
     quality = _drawn(recipe, len(batch.x), run.device)
