@@ -26,6 +26,12 @@ Still = Annotated[
     list[Path] | None,
     typer.Option(help="Clip of a fixed camera; its first half shows what references are."),
 ]
+Marked = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="COCO folder: what is marked in those of the pictures comes and goes."
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
 
 
@@ -143,6 +149,7 @@ def fusion(
     minutes: Minutes = 60,
     batch: int = 8,
     clip: Still = None,
+    data: Marked = None,
     device: Device = "auto",
 ) -> None:
     """The human decoder's first half: machine latent, auxiliary layer, reference -> preview."""
@@ -151,7 +158,8 @@ def fusion(
 
     threads()
     recipe = Fusing(minutes=minutes, batch=batch)
-    train_fusion(recipe, pictures, clip or (), run, auxiliary_run, out, _device(device), start)
+    below = (run, auxiliary_run)
+    train_fusion(recipe, pictures, clip or (), *below, out, _device(device), start, data)
 
 
 @app.command()

@@ -4,19 +4,21 @@
                                       └──what a fixed camera saw before──> before
 
 The reference's world is another one: light, noise, a shaken mast; things that were elsewhere, were
-not there yet, or have left since. It went through a codec of its own.
+not there yet, or have left since. It went through a codec of its own. Where people and vehicles are
+marked in a picture, they are what comes and goes: so fusion learns what they look like.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -25,9 +27,12 @@ from common.coding.choice import chosen
 from common.coding.coefficients import CoefficientModel
 
 Pixels = NDArray[np.uint8]
+Boxes = NDArray[np.float32]
 
 _SCALES = (0.5, 1.0)  # of a picture's own size
-_MOST_THINGS = 4
+_MOST_THINGS = 4  # that nobody knows what they are
+_COMES, _MOVES = 0.6, 0.2  # chances of each thing that is marked
+_FEATHER = 0.06  # of its width: how softly its place is filled
 _LIGHT, _TINT, _NOISE = 0.12, 0.04, 4.0  # at most: exposure, colour, sensor noise of 255
 _STILL = (170, 240)  # qualities at which a reference was coded
 
@@ -45,8 +50,9 @@ class Crops:
 class CropStream(IterableDataset[Crops]):
     """An endless stream of batches.
 
-    pairs  real moments of fixed cameras, (now, before)
-    model  the auxiliary codec's tables
+    pairs   real moments of fixed cameras, (now, before)
+    model   the auxiliary codec's tables
+    things  what is marked in some of the files, N 4 each: x1 y1 x2 y2 in pixels
     """
 
     def __init__(
@@ -58,8 +64,10 @@ class CropStream(IterableDataset[Crops]):
         batch: int,
         seed: int,
         model: CoefficientModel,
+        things: Mapping[Path, Boxes] | None = None,
     ) -> None:
         self._files, self._pairs, self._model = files, pairs, model
+        self._things = things or {}
         self._size, self._batch, self._seed = size, batch, seed
 
     def __iter__(self) -> Iterator[Crops]:
@@ -74,9 +82,13 @@ class CropStream(IterableDataset[Crops]):
             one, other = self._pairs[rng.integers(len(self._pairs))]
             now, before = cut(rng, np.concatenate([one, other], axis=2), self._size, (0.7, 1.0))
         else:
-            now = cut(rng, read(self._files[rng.integers(len(self._files))]), self._size)[0]
-            thing = cut(rng, read(self._files[rng.integers(len(self._files))]), self._size)[0]
-            before = earlier(rng, now, thing)
+            path, other = (self._files[i] for i in rng.integers(len(self._files), size=2))
+            picture = read(path)
+            boxes = self._things.get(path, np.zeros((0, 4), np.float32))
+            both = np.concatenate([picture, without(rng, picture, boxes)], axis=2)
+            now, before = cut(rng, both, self._size)
+            unknown = int(rng.integers(0, 2 if len(boxes) else _MOST_THINGS + 1))
+            before = earlier(rng, before, cut(rng, read(other), self._size)[0], unknown)
         still = coded(before, int(rng.integers(*_STILL)), self._model)
         return now, coded(now, quality, self._model), still, quality
 
@@ -133,10 +145,60 @@ def coded(pixels: Pixels, quality: int, model: CoefficientModel) -> Pixels:
     return back
 
 
-def earlier(rng: np.random.Generator, now: Pixels, other: Pixels) -> Pixels:
-    """What stood before a fixed camera some time before `now`; `other`: where things come from."""
+def marked(data: Path) -> dict[Path, Boxes]:
+    """Each train picture of a COCO folder -> what is marked in it, N 4: x1 y1 x2 y2, pixels."""
+    index = json.loads((data / "train.json").read_text())
+    found: dict[int, list[list[float]]] = {image["id"]: [] for image in index["images"]}
+    for annotation in index["annotations"]:
+        if not annotation.get("iscrowd"):
+            x, y, w, h = annotation["bbox"]
+            found[annotation["image_id"]].append([x, y, x + w, y + h])
+    return {
+        data / "train" / image["file_name"]: np.array(boxes, np.float32).reshape(-1, 4)
+        for image in index["images"]
+        if (boxes := found[image["id"]])
+    }
+
+
+def without(rng: np.random.Generator, now: Pixels, boxes: Boxes) -> Pixels:
+    """The picture before some of its things had come; some were elsewhere, some where they are."""
+    before = now.copy()
+    rows, columns = now.shape[:2]
+    for box in boxes.round().astype(int):
+        x1, y1, x2, y2 = np.clip(box, 0, [columns, rows, columns, rows]).tolist()
+        w, h, chance = x2 - x1, y2 - y1, rng.random()
+        beside = [x for x in (x1 - w, x2) if 0 <= x <= columns - w]
+        if w <= 2 or h <= 2 or not beside or chance > _COMES + _MOVES:
+            continue
+        x = beside[rng.integers(len(beside))]
+        _cover(before, now[y1:y2, x : x + w], x1, y1)
+        if chance > _COMES:
+            x = min(max(round(x1 + rng.uniform(-1, 1) * w), 0), columns - w)
+            y = min(max(round(y1 + rng.uniform(-0.3, 0.3) * h), 0), rows - h)
+            _cover(before, now[y1:y2, x1:x2], x, y)
+    return before
+
+
+def _cover(scene: Pixels, patch: Pixels, x: int, y: int) -> None:
+    """Puts `patch` into `scene` with its corner at x, y and soft edges."""
+    h, w = patch.shape[:2]
+    feather = max(1, round(_FEATHER * w))
+    mask = np.zeros((h, w), np.uint8)
+    mask[feather : h - feather, feather : w - feather] = 255
+    soft = Image.fromarray(mask).filter(ImageFilter.BoxBlur(feather))
+    share = np.asarray(soft, np.float32)[..., None] / 255
+    place = scene[y : y + h, x : x + w]
+    place[:] = (share * patch + (1 - share) * place).round()
+
+
+def earlier(rng: np.random.Generator, now: Pixels, other: Pixels, things: int) -> Pixels:
+    """What stood before a fixed camera some time before `now`.
+
+    other   where what stood there instead comes from
+    things  how many
+    """
     scene = now.astype(np.float32)
-    for _ in range(rng.integers(0, _MOST_THINGS + 1)):
+    for _ in range(things):
         _change(rng, scene, now, other)
     if rng.random() < 0.2:
         scene = np.roll(scene, rng.integers(-1, 2, 2), (0, 1))

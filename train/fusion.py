@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -26,7 +27,7 @@ from cloud.models.fusion import Fusion, FusionConfig
 from cloud.models.machine import STRIDE, MachineModel
 from common.coding.blocks import steps
 from common.coding.coefficients import CoefficientModel
-from train.crops import Crops, CropStream, Pixels, pictures
+from train.crops import Crops, CropStream, Pixels, marked, pictures
 from train.machine import load_network
 from train.run import Bar, Every, Run, Schedule, Trainee, cores, qualities, stopping
 from train.sequences import from_clip
@@ -87,18 +88,21 @@ def train(
     folder: Path,
     device: torch.device,
     start: Path | None = None,
+    data: Path | None = None,
 ) -> FusionRun:
     """Runs `recipe` to its end (or on from its checkpoint).
 
     machine, auxiliary  folders of the runs whose codecs are below
-    start               a checkpoint whose weights a new run begins with
+    start               a checkpoint, or fusion.safetensors, whose weights a new run begins with
+    data                a COCO folder that says what comes and goes in those of the pictures that
+                        are in its train/
     """
     torch.manual_seed(recipe.seed)
     random.seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
     base = load_network(machine)[0].machine.to(device)
     run = _prepare(recipe, folder, base.config.latent, start, device)
-    stream = loader(recipe, folders, clips, auxiliary, recipe.seed + run.step)
+    stream = loader(recipe, folders, clips, auxiliary, recipe.seed + run.step, data)
     save = Every(recipe.save_every, run)
     recent: list[Tensor] = []
     with stopping(run), Bar(run) as bar:
@@ -124,8 +128,11 @@ def _prepare(
     )
     run = FusionRun(folder, recipe, network, average, optimizer, device)
     if not run.load() and start is not None:
-        state = torch.load(start, map_location=device, weights_only=True)
-        network.load_state_dict(state["average"], strict=False)  # one without the fine level
+        if start.suffix == ".safetensors":
+            network.fusion.load_state_dict(load_file(start), strict=False)  # it has gains too
+        else:
+            state = torch.load(start, map_location=device, weights_only=True)
+            network.load_state_dict(state["average"], strict=False)  # one without the fine level
     if run.step == 0:
         average.load_state_dict(network.state_dict())
     average.eval()
@@ -133,14 +140,22 @@ def _prepare(
 
 
 def loader(
-    recipe: Recipe, folders: Sequence[Path], clips: Sequence[Path], auxiliary: Path, seed: int
+    recipe: Recipe,
+    folders: Sequence[Path],
+    clips: Sequence[Path],
+    auxiliary: Path,
+    seed: int,
+    data: Path | None = None,
 ) -> Iterator[Crops]:
     """Batches without an end. Raises FileNotFoundError without the auxiliary codec's tables."""
     pairs = [pair for clip in clips for pair in moments(clip)]
     files = pictures(folders)
     with np.load(auxiliary / TABLES, allow_pickle=False) as arrays:
         model = CoefficientModel.from_arrays(dict(arrays))
-    stream = CropStream(files, pairs, size=recipe.size, batch=recipe.batch, seed=seed, model=model)
+    things = {} if data is None else marked(data)
+    stream = CropStream(
+        files, pairs, size=recipe.size, batch=recipe.batch, seed=seed, model=model, things=things
+    )
     workers = max(1, min(cores() - 2, 14))
     return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4))
 

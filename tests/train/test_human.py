@@ -51,6 +51,23 @@ def test_a_crop_has_what_the_cloud_would_have(pictures: Path) -> None:
     assert torch.equal(batch.before, again.before)
 
 
+def test_what_is_marked_comes_and_goes_and_nothing_else_changes(tmp_path: Path) -> None:
+    data = make_folder(tmp_path / "data", pictures=24, size=(160, 96))
+    marked = crops.marked(data)
+    assert sorted(marked) == crops.pictures([data / "train"])  # each has a car
+    rng = np.random.default_rng(0)
+    gone = 0
+    for path, boxes in marked.items():
+        now = crops.read(path)
+        before = crops.without(rng, now, boxes)
+        [(x, y, right, low)] = boxes.astype(int)
+        changed = (before != now).any(2)
+        gone += changed[y + 4 : low - 4, x + 4 : right - 4].all()
+        changed[max(y - 12, 0) : low + 12, max(x - 50, 0) : right + 50] = False
+        assert not changed.any()  # far from it
+    assert 8 <= gone <= 20  # of 24; some were elsewhere, some where they are
+
+
 def test_a_better_auxiliary_layer_is_nearer_in_training_too() -> None:
     pixels = made(np.random.default_rng(1), 128, 128)
     errors = [
@@ -73,7 +90,9 @@ def test_from_pictures_to_a_decoder(pictures: Path, below: Path, tmp_path: Path)
 
     recipe = fusion.Recipe(minutes=1e-4, batch=2, size=192)
     runs = below, tmp_path / "auxiliary"
-    run = fusion.train(recipe, [pictures], [], *runs, tmp_path / "fusion", CPU)
+    data = make_folder(tmp_path / "marked")
+    folders = [pictures, data / "train"]
+    run = fusion.train(recipe, folders, [], *runs, tmp_path / "fusion", CPU, data=data)
     assert run.step >= 1
     recipe = fusion.Recipe(minutes=1e-4, batch=2, size=192)
     again = fusion.train(recipe, [pictures], [], *runs, run.folder, CPU)
@@ -83,8 +102,8 @@ def test_from_pictures_to_a_decoder(pictures: Path, below: Path, tmp_path: Path)
     refined = prior.train(refining, [pictures], [], *runs, run.folder, tmp_path / "prior", CPU)
     still = prior.Recipe(**(vars(refining) | {"minutes": 0.0}))
     start = refined.folder / "last.pt"
-    onward = prior.train(still, [pictures], [], *runs, run.folder, tmp_path / "on", CPU, start)
-    for name, value in onward.network.state_dict().items():
+    refining_on = prior.train(still, [pictures], [], *runs, run.folder, tmp_path / "on", CPU, start)
+    for name, value in refining_on.network.state_dict().items():
         assert torch.equal(value, refined.average.state_dict()[name]), name
     assert refined.step >= 1
 
@@ -98,6 +117,12 @@ def test_from_pictures_to_a_decoder(pictures: Path, below: Path, tmp_path: Path)
     assert decoder.refines
     assert decoder.model_id == manifest.model_id
     assert decoder.version == "made-in-a-test"
+    shipped = weights / "human" / "fusion.safetensors"
+    nothing = fusion.Recipe(minutes=0, batch=2, size=192)
+    onward = fusion.train(nothing, [pictures], [], *runs, tmp_path / "onward", CPU, shipped)
+    wanted = run.average.state_dict()
+    for name, value in onward.network.state_dict().items():
+        assert torch.allclose(value, wanted[name], atol=1e-3), name
     network, _ = machine.load_network(below)
     channels = network.machine.config.latent
     codec = MachineCodec(
