@@ -15,7 +15,7 @@ class Alone:
     """Layers of one store. A call may take as long as decoding a whole chain: not for a loop."""
 
     def __init__(self, store: FrameStore, codec: MachineCodec) -> None:
-        self._store, self._codec = store, codec
+        self._store, self.codec = store, codec
 
     def __call__(self, stored: StoredFrame) -> bytes:
         """The frame's layer, as it is stored if it is intra.
@@ -25,15 +25,15 @@ class Alone:
         """
         if not stored.is_inter:
             return stored.data
-        return self._codec.alone(self.coded(stored))
+        return self.codec.alone(self.coded(stored))
 
     def coded(self, stored: StoredFrame) -> Coded:
         """What is in the frame's layer. Raises NotStored, for an intra layer too."""
         last: Coded | None = None
         try:
             for data in self._store.chain(stored.frame):
-                last = self._codec.decode(data, last)
-            return self._codec.decode(stored.data, last)
+                last = self.codec.decode(data, last)
+            return self.codec.decode(stored.data, last)
         except (CorruptStream, ModelMismatch) as error:
             raise NotStored(
                 f"{stored.frame} is stored, its layer is out of reach: {error}"

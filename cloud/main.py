@@ -285,8 +285,8 @@ def view(
     reference: Annotated[
         Path | None,
         typer.Option(
-            help="An earlier still of the same camera; the layer of its frame lies beside it, as "
-            "STEM.glimpse."
+            help="An earlier still of the same camera; its machine layer is in it, or lies beside "
+            "it, as STEM.glimpse."
         ),
     ] = None,
     steps: Annotated[

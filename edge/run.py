@@ -37,7 +37,7 @@ from edge.link.renewed import Links
 from edge.pictures.auxiliary import AuxiliaryEncoder
 from edge.pictures.keeper import Answer, Keeper, no_auxiliary
 from edge.pictures.ring import Ring
-from edge.pictures.still import Schedule, Stills
+from edge.pictures.still import Lately, Schedule, Stills
 from edge.rate import Plan, RateControl
 from edge.settings import EdgeSettings
 from edge.spool import MemorySpool, SpoolStatus
@@ -128,7 +128,7 @@ class _Run:
             auxiliary=_answers(settings, keeper),
         )  # fmt: skip
 
-        self._stills = stills = _stills(settings, self._uplink)
+        self._stills = stills = _stills(settings, self._uplink, encoder)
         self._last: tuple[Pixels, Coded]  # that was coded; the next is, when it has been sent
 
         def encode(picture: Picture, plan: Plan) -> Coded:
@@ -290,13 +290,17 @@ def _open_keeper(settings: EdgeSettings, encoder: Encoder) -> Keeper | None:
     return Keeper(settings.auxiliary, ring, auxiliary, encoder.codec, quality=quality)
 
 
-def _stills(settings: EdgeSettings, uplink: Uplink) -> Stills | None:
+def _stills(settings: EdgeSettings, uplink: Uplink, encoder: Encoder) -> Stills | None:
     """None: no reference pictures."""
     if not settings.reference_s:
         return None
+
+    def layer(picture: Picture, quality: int) -> bytes:
+        return encoder.layer(encoder.analyse(picture), quality / 255)
+
     return Stills(
-        Schedule(settings.reference_s), side=settings.side, quality=settings.reference_quality,
-        give=uplink.still,
+        Schedule(settings.reference_s), Lately(settings.reference_window_s), layer=layer,
+        side=settings.side, quality=settings.reference_quality, give=uplink.still,
     )  # fmt: skip
 
 

@@ -230,6 +230,13 @@ class EdgeSettings(BaseSettings):
         "next, such as 3600; what has not changed since is shown as it was seen in pictures of "
         "later frames. Sent behind all else, again when the scene is another one. 0: none.",
     )
+    reference_window_s: float = Field(
+        20.0,
+        ge=0,
+        le=3600,
+        description="Seconds that a reference picture is made of: it shows what stood at each "
+        "place for most of them, and nobody who passed. 0: a frame as it is.",
+    )
     reference_quality: int = Field(
         60, ge=0, le=100, description="Quality of reference pictures (AVIF), 0 to 100."
     )

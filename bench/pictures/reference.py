@@ -1,6 +1,7 @@
 """A fixed camera's pictures, from layers and one still: against x265 at four times the bytes.
 
-    still        the clip's first picture as AVIF; its bytes are spread over an hour of frames
+    still        as `glimpse-edge run` makes it: what stood still in the seconds before, as AVIF at
+                 the working size, its own layer in it; its bytes are spread over an hour of frames
     ours         a chain of layers as `glimpse-edge run` makes it; every n-th frame shown at 0 steps
     asked for    the same with the frame's auxiliary layer, as somebody gets it who asks for one
                  picture a minute; those bytes are spread over the minute's frames
@@ -13,7 +14,6 @@ against what the cloud saw in the layer.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,22 +31,27 @@ from bench.video.clips import Clip, read_clip
 from bench.video.codecs import NEVER, VideoSetting, decode, encode, versions
 from bench.video.points import HOLD, KEY_EVERY
 from cloud.detector import LayerDetector
+from cloud.pictures.avif import read_still
 from cloud.pictures.human import HUMAN, HumanDecoder
 from cloud.pictures.likeness import likeness
 from cloud.pictures.values import Reference
 from cloud.weights import load_weights as load_for_cloud
 from common.codec import Coded
 from common.errors import ModelMismatch
-from edge.capture.picture import Picture, Pixels
+from common.geometry import working_size
+from edge.capture.picture import Picture, Pixels, scale
 from edge.coding.chain import Chain
 from edge.coding.encoder import Encoder
 from edge.coding.weights import load_weights as load_for_edge
 from edge.pictures.auxiliary import AuxiliaryEncoder
+from edge.pictures.still import Lately, make_still
 from edge.rate import Plan
+from edge.settings import EdgeSettings
 from train.codecs import resized
 
 TIMES = 4  # x265's bytes to ours, at most
-STILL_QUALITY = 60  # of AVIF
+STILL_QUALITY: int = EdgeSettings.model_fields["reference_quality"].default
+WINDOW_S: float = EdgeSettings.model_fields["reference_window_s"].default
 _HOUR_S = 3600
 _ASKED_S = 60  # between two pictures that somebody asks for
 _AUXILIARY_QUALITY = 128  # what the page asks for
@@ -78,18 +83,26 @@ def reference(
     for path in clips:
         clip = read_clip(path, fps, seconds, second_half=True)
         sheet_file = out / f"reference_{path.stem}.jpg"
-        rows.append(_Scene(clip, fps, weights, pixel_run, quality, every, sheet_file).row())
-    figures = {"fps": fps, "still_quality": STILL_QUALITY, "x265": versions(), "clips": rows}
+        past = read_clip(path, fps, clip.start).pictures
+        rows.append(_Scene(clip, past, fps, weights, pixel_run, quality, every, sheet_file).row())
+    figures = {
+        "fps": fps,
+        "still_quality": STILL_QUALITY,
+        "still_window_s": WINDOW_S,
+        "x265": versions(),
+        "clips": rows,
+    }
     write_report(out / "reference.json", figures)
     return figures
 
 
 class _Scene:
-    """A clip, our layers of it, and what is shown of it."""
+    """A clip, our layers of it, and what is shown of it. past: what the camera saw before."""
 
     def __init__(
         self,
         clip: Clip,
+        past: Sequence[Pixels],
         fps: float,
         weights: Path,
         pixel_run: Path | None,
@@ -99,7 +112,8 @@ class _Scene:
     ) -> None:
         self._clip, self._fps, self._quality, self._out = clip, fps, quality, sheet_file
         self._at = range(every, len(clip.pictures), every)
-        encoder = Encoder(load_for_edge(weights), threads=2, side=_SIDE)
+        self._past = past
+        self._encoder = encoder = Encoder(load_for_edge(weights), threads=2, side=_SIDE)
         chain = Chain(encoder, key_every=KEY_EVERY, hold=HOLD)
         plan = Plan(round(255 * quality), round(255 * quality), None)
         self._layers = [
@@ -110,14 +124,16 @@ class _Scene:
         if auxiliary is None:
             raise ModelMismatch(f"{weights}: no auxiliary tables")
         self._auxiliary = auxiliary
-        self._cloud = LayerDetector(load_for_cloud(weights), threads=2, min_score=MIN_SCORE)
+        read = load_for_cloud(weights)
+        self._cloud_codec = read.codec
+        self._cloud = LayerDetector(read, threads=2, min_score=MIN_SCORE)
         self._detector = None if pixel_run is None else PixelDetector(pixel_run)
 
     def row(self) -> dict[str, Any]:
-        still, still_bytes = self._still()
+        seen, still_bytes = self._still()
         frame_bytes = float(np.mean([len(layer.data) for layer in self._layers]))
         ours_bytes = frame_bytes + still_bytes / (_HOUR_S * self._fps)
-        seen = Reference(still, self._layers[0])
+        still = resized(seen.pixels, *self._clip.size)
         with_still = self._shown(seen)
         asked, asked_bytes = self._asked_for(seen)
         n = len(self._at) // 2
@@ -148,12 +164,18 @@ class _Scene:
             },
         }
 
-    def _still(self) -> tuple[Pixels, int]:
-        file = io.BytesIO()
-        Image.fromarray(self._clip.pictures[0]).save(file, "AVIF", quality=STILL_QUALITY)
-        size = file.tell()
-        with Image.open(file) as picture:
-            return np.asarray(picture.convert("RGB")), size
+    def _still(self) -> tuple[Reference, int]:
+        """What the camera has sent of itself when the clip begins, and the bytes of that."""
+        size, lately = working_size(*self._clip.size, _SIDE), Lately(WINDOW_S)
+        for i, pixels in enumerate(self._past[-round(WINDOW_S * self._fps) - 1 :]):
+            if lately.is_next(i / self._fps):
+                lately.add(np.asarray(scale(Image.fromarray(pixels), size)))
+        place = lately.place()()
+        layer = self._encoder.layer(
+            self._encoder.analyse(Picture(place, *self._clip.size)), self._quality
+        )
+        data = make_still(place, STILL_QUALITY, layer)
+        return Reference(read_still(data), self._cloud_codec.decode(layer)), len(data)
 
     def _shown(self, still: Reference | None) -> list[Pixels]:
         return [

@@ -1,4 +1,4 @@
-"""Stills as cameras send them: AVIF files, and not to be trusted."""
+"""Stills as cameras send them: AVIF files that carry a machine layer, and not to be trusted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from cloud.pictures.values import Pixels
 from common.errors import BadPicture
 from common.geometry import MAX_SIDE_PX
+from common.stills import EXIF_IFD, MAKER_NOTE
 
 _FORMATS = ("AVIF",)
 
@@ -17,6 +18,15 @@ _FORMATS = ("AVIF",)
 def check_still(data: bytes) -> None:
     """Looks at the file's header alone. Raises BadPicture for what cannot be a still."""
     _opened(data)
+
+
+def layer_of(data: bytes) -> bytes | None:
+    """The machine layer of what a still shows; None: it carries none. Raises BadPicture."""
+    try:
+        layer = _opened(data).getexif().get_ifd(EXIF_IFD).get(MAKER_NOTE)
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:  # Pillow's
+        raise BadPicture(f"damaged Exif data ({error})") from error
+    return layer if isinstance(layer, bytes) else None
 
 
 def read_still(data: bytes) -> Pixels:

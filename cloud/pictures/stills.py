@@ -1,7 +1,8 @@
 """Reference pictures: stills that cameras send of themselves, kept for pictures of later frames.
 
-A still is kept with the frame that it shows, so the integers of that frame's machine layer tell
-what has changed since. It goes with its frame, or when its camera has sent `most` newer ones.
+A still is kept with the frame that it was made with. The integers of its machine layer tell what
+has changed since: it carries that layer itself, or else shows its frame, and has that frame's. It
+goes with its frame, or when its camera has sent `most` newer ones.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import structlog
 
 from cloud.alone import Alone
 from cloud.metrics import Metrics
-from cloud.pictures.avif import check_still
+from cloud.pictures.avif import check_still, layer_of
 from cloud.pictures.values import Still
 from cloud.store import FrameStore, StoredFrame
 from common.bitstream import DETECT
 from common.codec import Coded
-from common.errors import BadPicture, NotStored, StoreFull
+from common.errors import BadPicture, CorruptStream, ModelMismatch, NotStored, StoreFull
 from common.types import FrameId
 
 log = structlog.get_logger()
@@ -59,17 +60,27 @@ class Stills:
             return None
         shown, data = found
         try:
-            then = self._alone.coded(shown)
-        except NotStored:
+            own = self._own(data)
+            then = self._alone.coded(shown) if own is None else own
+        except (BadPicture, NotStored):
             return None
         size = base.header.width, base.header.height
         if then.header.profile != DETECT or size != (then.header.width, then.header.height):
             return None
         return Still(data, then, shown.frame, shown.captured_at, shown.stored_at)
 
+    def _own(self, data: bytes) -> Coded | None:
+        """What is in the layer that a still carries; None: it carries none. Raises BadPicture."""
+        layer = layer_of(data)
+        try:
+            return None if layer is None else self._alone.codec.decode(layer)
+        except (CorruptStream, ModelMismatch) as error:
+            raise BadPicture(f"the layer that it carries cannot be read: {error}") from error
+
     def _put(self, frame: FrameId, data: bytes) -> str:
         try:
             check_still(data)
+            self._own(data)
             kept = self._store.put_still(frame, data, most=self._most)
         except (BadPicture, StoreFull) as error:
             return str(error)

@@ -28,7 +28,7 @@ CELL_PX = 8
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A still of the same camera from before: pixels H W 3 and the machine layer of its frame."""
+    """An earlier still of the same camera: pixels H W 3, and the machine layer of what it shows."""
 
     pixels: Pixels
     base: Coded
@@ -36,9 +36,9 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A reference picture as it is kept: the file, the machine layer of its frame.
+    """A reference picture as it is kept: the file, the machine layer of what it shows.
 
-    frame, captured_at  of that frame; None for a picture at hand
+    frame, captured_at  of the frame that it was made with; None for a picture at hand
     stored_at           of that frame, by this machine's clock
     """
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cloud.drawing import read_photo
+from cloud.pictures.avif import layer_of
 from cloud.pictures.human import HumanDecoder, Restored
 from cloud.pictures.likeness import Likeness, likeness
 from cloud.pictures.process import as_picture
@@ -23,13 +24,13 @@ from common.bitstream import is_inter
 from common.codec import Coded, MachineCodec
 from common.errors import BadPicture, BrokenChain, DecoderUnavailable, ModelMismatch
 
-LAYER_SUFFIX = ".glimpse"
+LAYER_SUFFIX, STILL_SUFFIX = ".glimpse", ".avif"
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What is at hand. reference: a still, with the machine layer of its frame beside it, of the
-    same name with the suffix .glimpse; like: the original, to compare with."""
+    """What is at hand. reference: a still, with its machine layer in it or beside it, of the same
+    name with the suffix .glimpse; like: the original, to compare with."""
 
     layer: Path
     auxiliary: Path | None = None
@@ -105,8 +106,12 @@ class Decoding:
     def _reference(self, path: Path | None) -> tuple[Reference | None, Still | None]:
         if path is None:
             return None, None
-        base = self._layer(path.with_suffix(LAYER_SUFFIX))
-        return Reference(np.asarray(read_photo(path)), base), Still(_read(path), base)
+        pixels, data = np.asarray(read_photo(path)), _read(path)
+        own = layer_of(data) if path.suffix.lower() == STILL_SUFFIX else None
+        base = (
+            self._layer(path.with_suffix(LAYER_SUFFIX)) if own is None else self.codec.decode(own)
+        )
+        return Reference(pixels, base), Still(data, base)
 
 
 def lines(viewed: Viewed, file: Path, out: Path) -> list[str]:

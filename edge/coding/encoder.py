@@ -59,7 +59,7 @@ def open_encoder(settings: EdgeSettings) -> Encoder:
 
 
 class Encoder:
-    """The edge's half of the machine codec. Not thread-safe.
+    """The edge's half of the machine codec. Holds no state: any thread may use it.
 
     threads    1 or more; ONNX Runtime's own pool, which sleeps between pictures
     side       longer side of the working picture in pixels, a multiple of 32, 32..4096

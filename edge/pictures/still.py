@@ -1,10 +1,16 @@
 """Reference pictures of a camera that stands still: when to send one, and what it is.
 
-    frames that were coded ──Schedule──> now and then one of them ──> AVIF ──> uplink
+    frames that were coded ──Schedule──> one is due
+                           ──Lately────> the place, without who passes ──> AVIF ──> uplink
+                                                └─encoder─> its machine layer ─┘
 
 One is due when the last one is `every` seconds old, and when the scene is another one: when its
 thumbnails have not been like the last one's for some seconds. What matters is that light comes and
 goes, and so do people and cars: neither makes another scene.
+
+A still shows what stood at each place for most of the last seconds (the median of some pictures):
+who walks through is not in it. It carries the machine layer of what it shows, against which that of
+a later frame tells what has come.
 """
 
 from __future__ import annotations
@@ -12,7 +18,8 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import structlog
@@ -22,7 +29,8 @@ from PIL import Image
 from common.bitstream import DETECT
 from common.codec import Coded
 from common.geometry import working_size
-from edge.capture.picture import Pixels, scale
+from common.stills import EXIF_IFD, MAKER_NOTE
+from edge.capture.picture import Picture, Pixels, scale
 
 log = structlog.get_logger()
 
@@ -30,6 +38,7 @@ _LOOK_S = 1.0  # from one look at the scene to the next
 _ANOTHER = 5  # looks in a row at another scene
 _ALIKE = 0.5  # likeness from which two thumbnails are of one scene
 _SELDOM = 6  # of the seconds between two, at the least, this part passes after a change
+_PICTURES = 9  # whose median a still is
 _COLUMNS, _ROWS, _BLOCK = 4, 3, 8  # blocks of a thumbnail, pixels on a side of one
 _FLAT = 16.0  # contrast of a block (norm of its luma less its mean) that is nothing but noise
 
@@ -37,10 +46,14 @@ Thumbnail = NDArray[np.float32]
 
 
 class Schedule:
-    """Says which frames are to be stills. every: seconds."""
+    """Says when a still is due. every: seconds.
+
+    is_another  whether the last one was due because the scene is another one
+    """
 
     def __init__(self, every: float) -> None:
         self._every = every
+        self.is_another = False
         self._last: Thumbnail | None = None
         self._last_at = 0.0
         self._looked_at = -_LOOK_S
@@ -58,46 +71,125 @@ class Schedule:
             changed = self._strange >= _ANOTHER and age >= self._every / _SELDOM
             if age < self._every and not changed:
                 return False
+            self.is_another = changed
         self._last, self._last_at, self._strange = seen, now, 0
         return True
+
+
+class Lately:
+    """The pictures of the last `seconds` of a scene, a few of them."""
+
+    def __init__(self, seconds: float) -> None:
+        self._count = _PICTURES if seconds else 1
+        self._step = seconds / max(self._count - 1, 1)
+        self.clear()
+
+    def clear(self) -> None:
+        """The scene is another one."""
+        self._pictures: deque[Pixels] = deque(maxlen=self._count)
+        self._last_at = -self._step
+
+    @property
+    def enough(self) -> bool:
+        return len(self._pictures) == self._count
+
+    def is_next(self, now: float) -> bool:
+        """Whether the picture of this moment (seconds, monotonic) is one to keep, which it is."""
+        if now < self._last_at + self._step:
+            return False
+        self._last_at = now
+        return True
+
+    def add(self, picture: Pixels) -> None:
+        if self._pictures and self._pictures[0].shape != picture.shape:
+            self._pictures.clear()
+        self._pictures.append(picture)
+
+    def place(self) -> Callable[[], Pixels]:
+        """Makes the picture of what stood still in those that are there now; takes a while."""
+        pictures = [*self._pictures]
+        return lambda: median(pictures)
 
 
 class Stills:
     """Makes those that are due, each in a thread, and gives (seq, AVIF file) to `give`.
 
-    Belongs to one event loop. side: longer side in pixels; quality: 0..100
+    Belongs to one event loop.
+
+    lately  what a still is made of; where it has not enough yet, the still waits
+    layer   (picture, quality 0..255) -> the machine layer of a picture by itself; in any thread
+    side    longer side in pixels; quality: 0..100
     """
 
     def __init__(
-        self, schedule: Schedule, *, side: int, quality: int, give: Callable[[int, bytes], None]
+        self,
+        schedule: Schedule,
+        lately: Lately,
+        *,
+        layer: Callable[[Picture, int], bytes],
+        side: int,
+        quality: int,
+        give: Callable[[int, bytes], None],
     ) -> None:
-        self._schedule, self._side, self._quality, self._give = schedule, side, quality, give
+        self._schedule, self._lately, self._layer = schedule, lately, layer
+        self._side, self._quality, self._give = side, quality, give
+        self._due: tuple[int, Coded] | None = None  # the newest frame, while a still is due
         self._making: asyncio.Task[None] | None = None
 
     def offer(self, seq: int, picture: Pixels, coded: Coded) -> None:
         """A frame that was coded just now; `picture` is not to change any more."""
         if coded.header.profile != DETECT or (self._making and not self._making.done()):
             return  # nothing to compare later frames with, or the last one is not made yet
-        if self._schedule.is_due(picture, time.monotonic()):
-            self._making = asyncio.create_task(self._make(seq, picture, coded))
+        now = time.monotonic()
+        if self._schedule.is_due(picture, now):
+            if self._schedule.is_another:
+                self._lately.clear()
+            self._due = seq, coded
+        if self._lately.is_next(now):
+            size = working_size(coded.header.width, coded.header.height, self._side)
+            self._lately.add(np.asarray(scale(Image.fromarray(picture), size)))
+        if self._due:
+            self._due = seq, coded
+            if self._lately.enough:
+                self._make(*self._due)
 
     async def close(self) -> None:
-        """Waits for the one that is being made."""
+        """Makes what is due of what there is, and waits for it."""
+        if self._due:
+            self._make(*self._due)
         if self._making:
             await asyncio.wait([self._making])
 
-    async def _make(self, seq: int, picture: Pixels, coded: Coded) -> None:
-        size = working_size(coded.header.width, coded.header.height, self._side)
-        still = await asyncio.to_thread(make_still, picture, size, self._quality)
+    def _make(self, seq: int, coded: Coded) -> None:
+        self._due = None
+        self._making = asyncio.create_task(self._made(seq, coded, self._lately.place()))
+
+    async def _made(self, seq: int, coded: Coded, place: Callable[[], Pixels]) -> None:
+        header = coded.header
+
+        def make() -> bytes:
+            pixels = place()
+            picture = Picture(pixels, header.width, header.height)
+            return make_still(pixels, self._quality, self._layer(picture, header.quality))
+
+        still = await asyncio.to_thread(make)
         log.debug("a still was made", seq=seq, bytes=len(still))
         self._give(seq, still)
 
 
-def make_still(picture: Pixels, size: tuple[int, int], quality: int) -> bytes:
-    """An AVIF file of (width, height) pixels; quality 0..100."""
+def median(pictures: Sequence[Pixels]) -> Pixels:
+    """What stood at each pixel for most of the time. All of one shape; the middle one of each."""
+    middle = len(pictures) // 2
+    place: Pixels = np.partition(np.stack(pictures), middle, axis=0)[middle]
+    return place
+
+
+def make_still(pixels: Pixels, quality: int, layer: bytes) -> bytes:
+    """An AVIF file of pixels H W 3 that carries their machine layer; quality 0..100."""
+    exif = Image.Exif()
+    exif[EXIF_IFD] = {MAKER_NOTE: layer}
     file = io.BytesIO()
-    scaled = scale(Image.fromarray(picture), size)
-    scaled.save(file, "AVIF", quality=quality, max_threads=1)
+    Image.fromarray(pixels).save(file, "AVIF", quality=quality, max_threads=1, exif=exif)
     return file.getvalue()
 
 

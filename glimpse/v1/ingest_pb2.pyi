@@ -706,9 +706,9 @@ Global___AuxiliaryReply: _TypeAlias = AuxiliaryReply  # noqa: Y015
 
 @_typing.final
 class StillPiece(_message.Message):
-    """A piece of a still: a frame of this stream's boot as a picture, for later frames' pictures to show
-    what has not changed. Unasked for, one at a time, pieces in order. A camera begins at the first byte
-    again where no StillResult came before the stream ended.
+    """A piece of a still: a picture of the camera's place, for later frames' pictures to show what has not
+    changed. Unasked for, one at a time, pieces in order. A camera begins at the first byte again where
+    no StillResult came before the stream ended.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -718,9 +718,13 @@ class StillPiece(_message.Message):
     FIRST_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
-    """Sequence number of the frame, 0..2^63-1. Its layer is settled before the first piece goes."""
+    """Sequence number of the frame of this stream's boot that it was made with, 0..2^63-1. That frame's
+    layer is settled before the first piece goes.
+    """
     size: _builtins.int
-    """Bytes of the whole still, an AVIF file, 1..Welcome.max_still_bytes, the same in each piece."""
+    """Bytes of the whole still, 1..Welcome.max_still_bytes, the same in each piece: an AVIF file. Its
+    Exif MakerNote is the machine layer (intra) of what it shows; without one it shows that frame.
+    """
     first: _builtins.int
     """How many of these bytes came before, 0..size-1; 0: a still begins."""
     data: _builtins.bytes

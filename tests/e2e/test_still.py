@@ -53,6 +53,7 @@ async def test_a_still_of_a_masked_camera_goes_into_the_picture_of_a_later_frame
             camera="gate", server=f"127.0.0.1:{served.running.port}", fps=10, loop=True, threads=1,
             ca=data_files(served.settings.data)[2].authority, token=served.token("camera", "gate"),
             weights=weights, seconds=60, reference_s=3600, reference_quality=90, masks=(LEFT_HALF,),
+            reference_window_s=1,
         )  # fmt: skip
         quiet = Display(io.StringIO(), io.StringIO())
         camera = asyncio.create_task(run(settings, str(scene(tmp_path / "scene")), quiet))
@@ -195,6 +196,7 @@ def test_a_real_camera_and_a_server_that_is_killed_after_it_took_the_still(tmp_p
                 "glimpse-edge", "run", "--camera", "gate", "--source", photos, "--loop",
                 "--server", address, "--insecure", "--weights", tmp_path / "weights",
                 GLIMPSE_EDGE_TOKEN=token, GLIMPSE_EDGE_REFERENCE_S="3600", GLIMPSE_EDGE_FPS="2",
+                GLIMPSE_EDGE_REFERENCE_WINDOW_S="4",
             ),
             glimpse.Client.connect(address, token=viewer, insecure=True) as client,
         ):  # fmt: skip

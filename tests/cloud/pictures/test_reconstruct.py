@@ -48,6 +48,7 @@ from common.errors import (
     NotStored,
     WrongBase,
 )
+from common.stills import EXIF_IFD, MAKER_NOTE
 from common.types import FrameId, Layer
 from tests.cloud.decoders import auxiliary_of, decoder_folder, did, loads
 from tests.cloud.serving import until
@@ -381,6 +382,26 @@ class TestReference:
             assert (done.still, done.picture.seen) == (None, None)
             assert json.loads(done.provenance)["layers"]["reference"] is None
 
+    async def test_it_is_compared_by_the_layer_that_it_carries(self, tmp_path: Path) -> None:
+        async with studio(tmp_path) as it:
+            own = coded(77)
+            assert await it.stills.take(name(1), grey(9, own.data)) == ""
+            still = (await it.pictures.of_frame(name(2))).still
+            assert still is not None
+            assert np.array_equal(still.base.y, own.y)
+            assert (still.frame, still.captured_at) == (name(1), 1001.0)
+
+    async def test_one_whose_layer_cannot_be_read_is_refused(self, tmp_path: Path) -> None:
+        other = MachineCodec(drawn(8), 0x7777).encode(
+            coded(1).y, width=160, height=120, side=160, quality=102
+        )
+        async with studio(tmp_path) as it:
+            for layer, reason in ((b"rot", ""), (other.data, "7777"), (coded(1).data[:-2], "")):
+                found = await it.stills.take(name(1), grey(9, layer))
+                assert "the layer that it carries cannot be read" in found
+                assert reason in found
+            assert (await it.pictures.of_frame(name(2))).still is None
+
     @pytest.mark.parametrize("number", [1, 77])
     async def test_what_is_no_still_is_refused_by_name(self, tmp_path: Path, number: int) -> None:
         jpeg = io.BytesIO()
@@ -400,9 +421,13 @@ class TestReference:
             assert "full" in await it.stills.take(name(1), grey(1))
 
 
-def grey(shade: int) -> bytes:
+def grey(shade: int, layer: bytes | None = None) -> bytes:
+    """layer: what it carries."""
+    exif = Image.Exif()
+    if layer is not None:
+        exif[EXIF_IFD] = {MAKER_NOTE: layer}
     file = io.BytesIO()
-    Image.new("RGB", (160, 120), (shade,) * 3).save(file, "AVIF", quality=90)
+    Image.new("RGB", (160, 120), (shade,) * 3).save(file, "AVIF", quality=90, exif=exif)
     return file.getvalue()
 
 

@@ -18,6 +18,7 @@ from edge.capture.picture import Picture
 from edge.coding.encoder import Encoder
 from edge.coding.weights import load_weights
 from edge.pictures.auxiliary import AuxiliaryEncoder
+from edge.pictures.still import make_still
 from edge.rate import Plan
 from tests.human import made, tiny_human
 from tests.weights import tiny_weights
@@ -110,6 +111,26 @@ def test_with_all_there_is_and_compared(run: Run, kit: Kit, tmp_path: Path) -> N
     assert layers["auxiliary"]["bytes"] == kit.sizes[1]
     assert layers["reference"]["bytes"] == kit.still.stat().st_size
     assert about["seen"] is not None
+
+
+def test_a_still_of_a_camera_brings_its_layer_along(run: Run, kit: Kit, tmp_path: Path) -> None:
+    with Image.open(kit.still) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    layer = kit.still.with_suffix(".glimpse").read_bytes()
+    still = tmp_path / "still.avif"
+    still.write_bytes(make_still(pixels, 95, layer))
+    assert run(kit.layer, "--reference", kit.still)[0] == 0
+    with Image.open(tmp_path / "out.png") as picture:
+        wanted = np.asarray(picture).astype(int)
+    code, out, _ = run(kit.layer, "--reference", still)
+    assert code == 0
+    assert re.search(r"seen in the reference: \d+%", out)
+    with Image.open(tmp_path / "out.png") as picture:
+        assert np.abs(np.asarray(picture) - wanted).mean() < 6  # what AVIF loses
+    still.write_bytes(make_still(pixels, 95, b"rot"))
+    code, _, err = run(kit.layer, "--reference", still)
+    assert code == 3
+    assert "Traceback" not in err
 
 
 def test_what_is_wrong_is_said_in_a_line(run: Run, kit: Kit, tmp_path: Path) -> None:
