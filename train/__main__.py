@@ -145,7 +145,10 @@ def fusion(
     run: Below = Path("runs/machine"),
     auxiliary_run: Tables = Path("runs/auxiliary"),
     out: Out = Path("runs/fusion"),
-    start: Start = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint, or shipped fusion.safetensors, to begin with."),
+    ] = None,
     minutes: Minutes = 60,
     batch: int = 8,
     clip: Still = None,
@@ -171,10 +174,13 @@ def prior(
         Path, typer.Option("--fusion", help="Folder of the fusion run whose previews are refined.")
     ] = Path("runs/fusion"),
     out: Out = Path("runs/prior"),
-    start: Start = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Checkpoint, or shipped folder prior/, to begin with.")
+    ] = None,
     minutes: Minutes = 60,
     batch: int = 16,
     clip: Still = None,
+    data: Marked = None,
     device: Device = "auto",
 ) -> None:
     """The human decoder's second half: preview -> a picture with likely detail."""
@@ -184,7 +190,7 @@ def prior(
     threads()
     recipe = Refining(minutes=minutes, batch=batch)
     below = (run, auxiliary_run, fusion_run)
-    train_prior(recipe, pictures, clip or (), *below, out, _device(device), start)
+    train_prior(recipe, pictures, clip or (), *below, out, _device(device), start, data)
 
 
 @app.command()

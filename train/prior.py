@@ -134,10 +134,12 @@ def train(
     folder: Path,
     device: torch.device,
     start: Path | None = None,
+    data: Path | None = None,
 ) -> PriorRun:
     """Runs `recipe` to its end (or on from its checkpoint) on the previews of the run `fusion`.
 
-    start  a checkpoint whose weights a new run begins with
+    start  a checkpoint, or a diffusers folder, whose weights a new run begins with
+    data   as of the fusion run
     """
     torch.manual_seed(recipe.seed)
     random.seed(recipe.seed)
@@ -148,7 +150,7 @@ def train(
         Crop(batch=recipe.crops, size=recipe.crop_size),
     )
     run = _prepare(recipe, folder, start, device)
-    stream = loader(below.crop, folders, clips, auxiliary, recipe.seed + run.step)
+    stream = loader(below.crop, folders, clips, auxiliary, recipe.seed + run.step, data)
     kept = Kept(recipe.kept)
     save = Every(recipe.save_every, run)
     recent: list[Tensor] = []
@@ -174,8 +176,11 @@ def _prepare(recipe: Recipe, folder: Path, start: Path | None, device: torch.dev
     )
     run = PriorRun(folder, recipe, network, average, optimizer, device)
     if not run.load() and start is not None:
-        state = torch.load(start, map_location=device, weights_only=True)
-        network.load_state_dict(state["average"])
+        if start.is_dir():  # the critic does not ship, and begins anew
+            network.prior.load_state_dict(Prior.load(start).state_dict())
+        else:
+            state = torch.load(start, map_location=device, weights_only=True)
+            network.load_state_dict(state["average"])
     if run.step == 0:
         average.load_state_dict(network.state_dict())
     average.eval()

@@ -123,6 +123,10 @@ def test_from_pictures_to_a_decoder(pictures: Path, below: Path, tmp_path: Path)
     wanted = run.average.state_dict()
     for name, value in onward.network.state_dict().items():
         assert torch.allclose(value, wanted[name], atol=1e-3), name
+    own = weights / "human" / "prior"
+    refining_on = prior.train(still, [pictures], [], *runs, run.folder, tmp_path / "own", CPU, own)
+    for name, value in refining_on.network.prior.state_dict().items():
+        assert torch.allclose(value, refined.average.prior.state_dict()[name], atol=1e-3), name
     network, _ = machine.load_network(below)
     channels = network.machine.config.latent
     codec = MachineCodec(
