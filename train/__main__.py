@@ -257,6 +257,18 @@ def export(
 
 
 @app.command()
+def opponent(
+    run: Annotated[Path, typer.Option(help="Folder of the pixel run.")] = Path("runs/pixel"),
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("weights/pixel"),
+) -> None:
+    """A pixel run as it ships: for the benches, as a teacher, as a start; a fifth of its size."""
+    from train.export import export_pixel
+
+    export_pixel(run, out)
+    typer.echo(str(out / "last.pt"))
+
+
+@app.command()
 def restore(
     data: Data,
     weights: Annotated[Path, typer.Option(help="Weights folder to go on from.")] = Path("weights"),

@@ -123,6 +123,22 @@ def export(
     return manifest
 
 
+def export_pixel(run: Path, out: Path) -> None:
+    """Writes out/last.pt: a pixel run's average network in half precision, and nothing to go on
+    with. It is a folder of a run to whoever takes one as an opponent, a teacher or a start.
+
+    Raises ValueError for a run with a bottleneck, FileNotFoundError for none.
+    """
+    state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)
+    if state["recipe"]["bottleneck"]:
+        raise ValueError(f"{run} is no pixel detector's: it has a bottleneck")
+    kept = ("machine", "detector", "recipe", "step", "elapsed")
+    out.mkdir(parents=True, exist_ok=True)
+    torch.save(
+        {"average": _half(state["average"])} | {name: state[name] for name in kept}, out / "last.pt"
+    )
+
+
 def encoder_onnx(encoder: Encoder) -> bytes:
     """The encoder as ONNX with free height and width (multiples of 16)."""
     camera = _Camera(encoder.eval())

@@ -170,6 +170,7 @@ def prepared(
         )  # a start from before may lack a rate proxy
         if state["recipe"]["bottleneck"]:
             recipe.rate_ramp = 0.0  # let loose, a codec's bits rise fourfold and come back slowly
+    recipe.still = recipe.bottleneck and start is not None  # batches differ threefold in what y is
     if run.step == 0:
         average.load_state_dict(network.state_dict())
     average.eval()

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
+from bench.accuracy.pixel import PixelDetector
 from cloud.detector import LayerDetector
 from cloud.models.detector import DetectorConfig
 from cloud.models.machine import MachineConfig
@@ -20,7 +21,7 @@ from edge.coding.weights import load_weights as load_for_edge
 from edge.rate import Plan
 from tests.train.scenes import make_folder
 from tests.weights import photograph
-from train.export import encoder_onnx, export
+from train.export import encoder_onnx, export, export_pixel
 from train.machine import Network, Recipe, train
 from train.recognise import Recipe as RecogniseRecipe
 from train.recognise import train as train_recognise
@@ -136,3 +137,25 @@ def test_onnx_runtime_computes_what_torch_does_at_any_size():
             wanted = network.machine.encoder(torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255)
         assert np.abs(y - wanted.numpy()).max() < 1e-3
         assert y.shape == (1, 64, height // 16, width // 16)
+
+
+def test_a_pixel_run_ships_small_and_is_still_one(tmp_path):
+    folder = make_folder(tmp_path / "scenes")
+    recipe = Recipe(minutes=0.02, batch=2, size=64, evaluate_images=1, bottleneck=False)
+    cpu = torch.device("cpu")
+    train(recipe, folder, tmp_path / "run", None, cpu)
+    export_pixel(tmp_path / "run", tmp_path / "shipped")
+    whole, small = (path / "last.pt" for path in (tmp_path / "run", tmp_path / "shipped"))
+    assert small.stat().st_size < whole.stat().st_size / 4
+    detectors = [PixelDetector(path.parent) for path in (whole, small)]
+    assert detectors[0].about == detectors[1].about
+    picture = photograph(np.random.default_rng(0), 64, 96)
+    found = [each.detect([picture], 96, 64, 96)[0] for each in detectors]
+    assert len(found[0]) == len(found[1])
+    assert np.allclose(found[0][:, 0], found[1][:, 0], atol=0.02)
+    onward = Recipe(**(vars(recipe) | {"minutes": 0.0, "bottleneck": True}))
+    run = train(onward, folder, tmp_path / "on", small, cpu, small.parent)
+    assert run.recipe.rate_ramp > 0  # its rate is not learnt yet
+    train(Recipe(**(vars(recipe) | {"bottleneck": True})), folder, tmp_path / "codec", small, cpu)
+    with pytest.raises(ValueError, match="bottleneck"):
+        export_pixel(tmp_path / "codec", tmp_path / "none")

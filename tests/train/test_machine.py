@@ -83,6 +83,11 @@ def test_a_single_rate_model_trains_at_one_quality_from_a_codec_with_its_rate_ke
     moved = (run.network.machine.gains.log_gain - _gains(tmp_path / "all")).detach().abs()
     assert moved[0, 3:].max() < moved[0, 1:3].max()  # 0.25 lies between the second and third
     assert run.recipe.rate_ramp == 0  # a codec that goes on is not let loose
+    begun, ended = (
+        network.machine.encoder.normalise.running_var
+        for network in (load_network(tmp_path / "all")[0], run.network)
+    )
+    assert torch.equal(begun, ended)  # and its latents keep their scale
 
 
 def _gains(folder):
