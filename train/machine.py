@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,6 +92,8 @@ class Network(Trainee):
 
 MachineRun = Run[Recipe, Network]
 
+_SCORES = re.compile(r"detector\.heads\.\d\.score\.1\.")
+
 
 def train(
     recipe: Recipe,
@@ -165,9 +168,10 @@ def prepared(
     run = MachineRun(folder, recipe, network, average, optimizer, device)
     if not run.load() and start is not None:
         state = torch.load(start, map_location=device, weights_only=True)
-        network.load_state_dict(
-            state["average"], strict=False
-        )  # a start from before may lack a rate proxy
+        begun = state["average"]  # one from before may lack a rate proxy
+        if state["detector"]["classes"] != classes:  # what scores classes begins anew
+            begun = {k: v for k, v in begun.items() if not _SCORES.search(k)}
+        network.load_state_dict(begun, strict=False)
         if state["recipe"]["bottleneck"]:
             recipe.rate_ramp = 0.0  # let loose, a codec's bits rise fourfold and come back slowly
     recipe.still = recipe.bottleneck and start is not None  # batches differ threefold in what y is

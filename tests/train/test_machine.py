@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -48,6 +49,24 @@ def test_a_pixel_run_starts_a_machine_run(folder, tmp_path):
         assert torch.equal(value, wanted[name]), name
 
 
+def test_a_run_goes_on_with_data_of_other_classes(folder, tmp_path):
+    pixel = Recipe(**(vars(SMALL) | {"bottleneck": False}))
+    run = train(pixel, folder, tmp_path / "two", None, CPU)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    for split in ("train", "val"):
+        index = json.loads((other / f"{split}.json").read_text())
+        index["categories"].append({"id": 9, "name": "horse"})
+        (other / f"{split}.json").write_text(json.dumps(index))
+    nothing = Recipe(**(vars(pixel) | {"minutes": 0.0}))
+    onward = train(nothing, other, tmp_path / "three", tmp_path / "two" / "last.pt", CPU)
+    assert onward.network.detector.config.classes == 3
+    wanted = run.average.state_dict()
+    anew = {k for k, v in onward.network.state_dict().items() if not torch.equal(v, wanted[k])}
+    assert {k.split(".")[3:][0] for k in anew} == {"score"}
+    assert len(anew) == 6  # weight and bias of three heads
+
+
 def test_a_codec_comes_to_find_what_its_teacher_finds(folder, tmp_path):
     torch.manual_seed(0)
     data = CocoFolder(folder, "train")
@@ -84,7 +103,7 @@ def test_a_single_rate_model_trains_at_one_quality_from_a_codec_with_its_rate_ke
     assert moved[0, 3:].max() < moved[0, 1:3].max()  # 0.25 lies between the second and third
     assert run.recipe.rate_ramp == 0  # a codec that goes on is not let loose
     begun, ended = (
-        network.machine.encoder.normalise.running_var
+        network.state_dict()["machine.encoder.normalise.running_var"]
         for network in (load_network(tmp_path / "all")[0], run.network)
     )
     assert torch.equal(begun, ended)  # and its latents keep their scale
