@@ -206,7 +206,7 @@ def reference(
     except (GlimpseError, FileNotFoundError) as error:
         raise typer.BadParameter(str(error)) from None
     for row in figures["clips"]:
-        typer.echo(row["clip"])
+        typer.echo(f"{row['clip']}, quality {row['quality']:g}")
         for p in row["points"]:
             typer.echo(
                 f"  {p['name']:<26}{p['kbit_s']:8.2f} kbit/s  PSNR {p['psnr']:5.2f}"

@@ -14,7 +14,7 @@ against what the cloud saw in the layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,13 @@ _AUXILIARY_QUALITY = 128  # what the page asks for
 _SIDE = 640
 _LEAST_SCORE = 0.35  # of a box that has to be found again
 _IOU = 0.5
-_PRESET = "medium"
-_GRID = {640: (51, 48, 45, 41, 37), 480: (51, 47, 42, 37, 32), 320: (48, 42, 36, 31, 26)}
+_PRESET = "slow"
+_GRID = {  # longer side in pixels -> CRFs
+    640: (51, 48, 45, 41, 37),
+    480: (51, 47, 42, 37, 32),
+    400: (51, 48),
+    320: (51, 48, 45, 42, 36, 31, 26),
+}
 _METRICS = ("psnr", "ms_ssim", "ssimulacra2")
 
 
@@ -71,10 +76,12 @@ def reference(
     *,
     fps: float = 5.0,
     seconds: float = 30.0,
-    quality: float = 0.4,
+    qualities: Sequence[float] = (0.0, 0.4),
     every: int = 15,
 ) -> dict[str, Any]:
     """Writes out/reference.json and a sheet of each clip: of second halves, which no training saw.
+
+    qualities  of the layers; the sheet shows the last
 
     Raises BadPicture for a clip that is none, FileNotFoundError without a human decoder.
     """
@@ -84,7 +91,10 @@ def reference(
         clip = read_clip(path, fps, seconds, second_half=True)
         sheet_file = out / f"reference_{path.stem}.jpg"
         past = read_clip(path, fps, clip.start).pictures
-        rows.append(_Scene(clip, past, fps, weights, pixel_run, quality, every, sheet_file).row())
+        videos = _videos(clip, fps, every)
+        for quality in qualities:
+            scene = _Scene(clip, past, fps, weights, pixel_run, quality, every, sheet_file)
+            rows.append(scene.row(videos))
     figures = {
         "fps": fps,
         "still_quality": STILL_QUALITY,
@@ -94,6 +104,27 @@ def reference(
     }
     write_report(out / "reference.json", figures)
     return figures
+
+
+_Video = tuple[VideoSetting, float, list[Pixels]]  # bytes a picture; those that are looked at
+
+
+def _shown_at(clip: Clip, every: int) -> range:
+    return range(every, len(clip.pictures), every)
+
+
+def _videos(clip: Clip, fps: float, every: int) -> list[_Video]:
+    """x265's, at the clip's own size."""
+    found = []
+    grid = [
+        VideoSetting("x265", _PRESET, NEVER, side, crf) for side in _GRID for crf in _GRID[side]
+    ]
+    for setting in track(grid, f"{clip.name}, x265"):
+        stream = encode(clip.pictures, setting, fps)
+        made = decode(stream, setting)
+        shown = [resized(made[i], *clip.size) for i in _shown_at(clip, every)]
+        found.append((setting, sum(map(len, stream.packets)) / len(stream.packets), shown))
+    return found
 
 
 class _Scene:
@@ -110,8 +141,8 @@ class _Scene:
         every: int,
         sheet_file: Path,
     ) -> None:
-        self._clip, self._fps, self._quality, self._out = clip, fps, quality, sheet_file
-        self._at = range(every, len(clip.pictures), every)
+        self._clip, self._fps, self._quality, self._sheet_file = clip, fps, quality, sheet_file
+        self._at = _shown_at(clip, every)
         self._past = past
         self._encoder = encoder = Encoder(load_for_edge(weights), threads=2, side=_SIDE)
         chain = Chain(encoder, key_every=KEY_EVERY, hold=HOLD)
@@ -129,7 +160,7 @@ class _Scene:
         self._cloud = LayerDetector(read, threads=2, min_score=MIN_SCORE)
         self._detector = None if pixel_run is None else PixelDetector(pixel_run)
 
-    def row(self) -> dict[str, Any]:
+    def row(self, videos: Sequence[_Video]) -> dict[str, Any]:
         seen, still_bytes = self._still()
         frame_bytes = float(np.mean([len(layer.data) for layer in self._layers]))
         ours_bytes = frame_bytes + still_bytes / (_HOUR_S * self._fps)
@@ -137,10 +168,10 @@ class _Scene:
         with_still = self._shown(seen)
         asked, asked_bytes = self._asked_for(seen)
         n = len(self._at) // 2
-        sheet(self._out, [self._clip.pictures[self._at[n]], still, with_still[n], asked[n]])
+        sheet(self._sheet_file, [self._clip.pictures[self._at[n]], still, with_still[n], asked[n]])
         peers = [
             self._measured(f"x265, {setting.side} px, crf {setting.crf}", size, shown)
-            for setting, size, shown in self._videos()
+            for setting, size, shown in videos
         ]
         affordable = [p for p in peers if p["bytes"] <= TIMES * ours_bytes]
         return {
@@ -194,16 +225,6 @@ class _Scene:
             made = self._decoder.restore(self._layers[i], layer, reference=still)
             shown.append(made.pixels)
         return shown, float(np.mean(sizes))
-
-    def _videos(self) -> Iterator[tuple[VideoSetting, float, list[Pixels]]]:
-        width, height = self._clip.size
-        for side, crfs in _GRID.items():
-            for crf in crfs:
-                setting = VideoSetting("x265", _PRESET, NEVER, side, crf)
-                stream = encode(self._clip.pictures, setting, self._fps)
-                made = decode(stream, setting)
-                size = sum(map(len, stream.packets)) / len(stream.packets)
-                yield setting, size, [resized(made[i], width, height) for i in self._at]
 
     def _measured(self, name: str, size: float, shown: Sequence[Pixels]) -> dict[str, Any]:
         alike = [

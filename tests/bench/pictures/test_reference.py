@@ -23,7 +23,10 @@ def test_a_film_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     run = make_run(tmp_path / "run")
     figures = bench.reference([film], tmp_path, tmp_path / "weights", run, fps=5, every=2)
     assert json.loads((tmp_path / "reference.json").read_text())["clips"] == figures["clips"]
-    (row,) = figures["clips"]
+    least, row = figures["clips"]
+    assert (least["quality"], row["quality"]) == (0.0, 0.4)
+    assert least["points"][0]["bytes"] < row["points"][0]["bytes"]
+    assert [p["psnr"] for p in least["points"][4:]] == [p["psnr"] for p in row["points"][4:]]
     ours, asked, alone, still, *peers = row["points"]
     assert len(peers) == 3
     assert ours["bytes"] == pytest.approx(alone["bytes"] + row["still_bytes"] / 18000, abs=0.2)
