@@ -10,6 +10,8 @@ import typer
 
 from edge.coding.weights import DEFAULT_WEIGHTS
 
+PIXEL = DEFAULT_WEIGHTS / "pixel"  # the pixel detector that ships
+
 app = typer.Typer(no_args_is_help=True, help="Measure glimpse; results land in docs/results.")
 
 Out = Annotated[Path, typer.Option(help="Folder for the JSON and the plot.")]
@@ -193,8 +195,8 @@ def reference(
     out: Out = Path("docs/results"),
     weights: Weights = DEFAULT_WEIGHTS,
     pixel_run: Annotated[
-        Path | None, typer.Option(help="Folder of `train pixel`, to look at the pictures.")
-    ] = None,
+        Path, typer.Option(help="Folder of `train pixel`, whose detector looks at the pictures.")
+    ] = PIXEL,
     seconds: Annotated[float, typer.Option(min=1, help="Of each clip's second half.")] = 30.0,
 ) -> None:
     """A fixed camera's pictures from layers and one still an hour, against x265."""
@@ -274,7 +276,7 @@ def video(
     clip: Annotated[list[Path], typer.Option(help="Clip of a fixed camera; repeatable.")],
     pixel_run: Annotated[
         Path, typer.Option(help="Folder of `train pixel`, whose detector looks at the videos.")
-    ] = Path("runs/pixel"),
+    ] = PIXEL,
     out: Out = Path("docs/results"),
     weights: Weights = DEFAULT_WEIGHTS,
     fps: Annotated[float, typer.Option(min=0.1, max=120)] = 5.0,
@@ -309,9 +311,9 @@ def edge(
     out: Out = Path("docs/results"),
     weights: Weights = DEFAULT_WEIGHTS,
     pixel_run: Annotated[
-        Path | None,
+        Path,
         typer.Option(help="Folder of `train pixel`: the whole detector on the edge beside it."),
-    ] = None,
+    ] = PIXEL,
     frames: Annotated[int, typer.Option(min=1)] = 40,
     threads: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
