@@ -20,7 +20,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from cloud.models.blocks import channels_last
 from cloud.models.fusion import Fusion, FusionConfig
@@ -29,7 +28,7 @@ from common.coding.blocks import steps
 from common.coding.coefficients import CoefficientModel
 from train.crops import Crops, CropStream, Pixels, marked, pictures
 from train.machine import load_network
-from train.run import Bar, Every, Run, Schedule, Trainee, cores, qualities, stopping
+from train.run import Bar, Every, Run, Schedule, Trainee, fed, qualities, stopping
 from train.sequences import from_clip
 
 TABLES = "auxiliary.npz"
@@ -156,8 +155,7 @@ def loader(
     stream = CropStream(
         files, pairs, size=recipe.size, batch=recipe.batch, seed=seed, model=model, things=things
     )
-    workers = max(1, min(cores() - 2, 14))
-    return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4))
+    return fed(stream)
 
 
 def moments(clip: Path) -> list[tuple[Pixels, Pixels]]:

@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from cloud.models.blocks import channels_last
 from cloud.models.detector import STRIDES, Detector, DetectorConfig, anchor_centres
@@ -31,7 +30,7 @@ from cloud.models.machine import MachineConfig, MachineModel
 from train.data import Augment, Batch, Canvases, CocoFolder
 from train.evaluate import Predict, detections, score
 from train.loss import DetectionLoss, agreement, detection_loss
-from train.run import Bar, Every, Run, Schedule, Trainee, cores, qualities, stopping
+from train.run import Bar, Every, Run, Schedule, Trainee, cores, fed, qualities, stopping
 from train.views import earlier
 
 
@@ -183,9 +182,7 @@ def prepared(
 
 def _loader(data: CocoFolder, recipe: Recipe, seed: int, mosaic: bool) -> Iterator[Batch]:
     augment = Augment(recipe.size, 0.6 if mosaic else 0.0, len(data.labels))
-    stream = Canvases(data.samples, augment, recipe.batch, seed)
-    workers = max(1, min(cores() - 2, 14))  # a GPU eats what ten of them make
-    return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=4))
+    return fed(Canvases(data.samples, augment, recipe.batch, seed))
 
 
 def step(run: MachineRun, batch: Batch, teacher: Network | None) -> Tensor:

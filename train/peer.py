@@ -27,12 +27,12 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from cloud.models.blocks import channels_last
 from common.errors import BadSettings
 from train.data import CocoFolder, Pixels
-from train.run import Bar, Every, Run, Schedule, Trainee, stopping
+from train.run import Bar, Every, Run, Schedule, Trainee, fed, stopping
 
 LAMBDAS = (0.0067, 0.0018, 0.0005)
 
@@ -241,8 +241,7 @@ def _prepare(
 
 def _train(run: PeerRun, pictures: Sequence[Pixels]) -> None:
     recipe, save = run.recipe, Every(run.recipe.save_every, run)
-    crops = Crops(pictures, recipe.batch, recipe.size, recipe.seed + run.step)
-    stream = iter(DataLoader(crops, batch_size=None, num_workers=1, prefetch_factor=4))
+    stream = fed(Crops(pictures, recipe.batch, recipe.size, recipe.seed + run.step), workers=1)
     run.network.train()
     recent: list[Tensor] = []
     with stopping(run), Bar(run) as bar:

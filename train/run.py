@@ -20,8 +20,10 @@ from typing import Any, Generic, TypeVar
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
 _LONGEST_STEP_S = 10.0  # a paused process does not use up its schedule
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Trainee(nn.Module):
 
 R = TypeVar("R", bound=Schedule)
 N = TypeVar("N", bound=Trainee)
+T = TypeVar("T")
 
 
 @dataclass
@@ -164,13 +167,28 @@ class Bar(Progress):
 @contextlib.contextmanager
 def stopping(run: Run[Any, Any]) -> Iterator[None]:
     """SIGTERM and ctrl-C end the run after its step; who trains then saves."""
-    names = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(name, lambda *_: setattr(run, "stopped", True)) for name in names]
+    before = [signal.signal(name, lambda *_: setattr(run, "stopped", True)) for name in _STOPS]
     try:
         yield
     finally:
-        for name, handler in zip(names, before, strict=True):
+        for name, handler in zip(_STOPS, before, strict=True):
             signal.signal(name, handler)
+
+
+def fed(stream: IterableDataset[T], workers: int | None = None) -> Iterator[T]:
+    """What `stream` makes, made ahead by other processes: one, and more on a large machine."""
+    count = workers or max(1, min(cores() - 2, 14))  # a GPU eats what ten of them make
+    loader = DataLoader(
+        stream, batch_size=None, num_workers=count, prefetch_factor=4, worker_init_fn=_unstopped
+    )
+    return iter(loader)
+
+
+def _unstopped(_worker: int) -> None:
+    """A signal to all of a terminal's or a service's processes is the trainer's to answer: without
+    its workers it would not come to the end of its step, and not to saving."""
+    for name in _STOPS:
+        signal.signal(name, signal.SIG_IGN)
 
 
 def cores() -> int:

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -206,3 +211,24 @@ def test_a_class_is_not_scored_where_it_is_not_labelled(folder):
     assert score(folder / "val.json", ids, [*truth, false], [1, 2])["map"] == pytest.approx(1.0)
     wrong = [row | {"bbox": [60, 40, 9, 9]} for row in truth]
     assert score(folder / "val.json", ids, wrong, [1, 2])["map"] < 0.01
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow)])
+def test_a_signal_to_all_its_processes_ends_a_run_in_order(folder, tmp_path, name):
+    """Ctrl-C in a terminal, or a service that is stopped: workers get it too."""
+    out = tmp_path / "run"
+    words = ["pixel", "--data", folder, "--out", out, "--minutes", "60", "--batch", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "train", *map(str, words)], start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            until = time.monotonic() + 100
+            while not (out / "log.jsonl").exists() and time.monotonic() < until:
+                time.sleep(0.2)
+            os.killpg(process.pid, getattr(signal, name))
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0, err
+    assert load_network(out)[1]["step"] >= 50  # when the first line was logged
