@@ -44,7 +44,7 @@ from edge.coding.chain import Chain
 from edge.coding.encoder import Encoder
 from edge.coding.weights import load_weights as load_for_edge
 from edge.pictures.auxiliary import AuxiliaryEncoder
-from edge.pictures.still import Lately, make_still
+from edge.pictures.still import Lately, make_still, median
 from edge.rate import Plan
 from edge.settings import EdgeSettings
 from train.codecs import resized
@@ -201,7 +201,7 @@ class _Scene:
         for i, pixels in enumerate(self._past[-round(WINDOW_S * self._fps) - 1 :]):
             if lately.is_next(i / self._fps):
                 lately.add(np.asarray(scale(Image.fromarray(pixels), size)))
-        place = lately.place()()
+        place = median(lately.pictures)
         layer = self._encoder.layer(
             self._encoder.analyse(Picture(place, *self._clip.size)), self._quality
         )

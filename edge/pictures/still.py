@@ -105,10 +105,10 @@ class Lately:
             self._pictures.clear()
         self._pictures.append(picture)
 
-    def place(self) -> Callable[[], Pixels]:
-        """Makes the picture of what stood still in those that are there now; takes a while."""
-        pictures = [*self._pictures]
-        return lambda: median(pictures)
+    @property
+    def pictures(self) -> tuple[Pixels, ...]:
+        """Those that there are, the oldest first."""
+        return tuple(self._pictures)
 
 
 class Stills:
@@ -162,13 +162,13 @@ class Stills:
 
     def _make(self, seq: int, coded: Coded) -> None:
         self._due = None
-        self._making = asyncio.create_task(self._made(seq, coded, self._lately.place()))
+        self._making = asyncio.create_task(self._made(seq, coded, self._lately.pictures))
 
-    async def _made(self, seq: int, coded: Coded, place: Callable[[], Pixels]) -> None:
+    async def _made(self, seq: int, coded: Coded, pictures: Sequence[Pixels]) -> None:
         header = coded.header
 
         def make() -> bytes:
-            pixels = place()
+            pixels = median(pictures)
             picture = Picture(pixels, header.width, header.height)
             return make_still(pixels, self._quality, self._layer(picture, header.quality))
 

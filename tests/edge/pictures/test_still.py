@@ -82,7 +82,7 @@ def test_of_the_last_seconds_a_few_pictures_are_kept() -> None:
             kept.append(float(now))
             lately.add(np.full((2, 2, 3), len(kept), np.uint8))
     assert np.diff(kept) == pytest.approx(2.0)
-    assert lately.place()()[0, 0, 0] == len(kept) - 4  # in the middle of the last nine
+    assert [p[0, 0, 0] for p in lately.pictures] == [*range(len(kept) - 8, len(kept) + 1)]
     lately.add(np.zeros((4, 2, 3), np.uint8))  # of another size: the source is another one
     assert not lately.enough
     lately.clear()
@@ -95,7 +95,7 @@ def test_without_a_window_a_still_is_a_frame() -> None:
         assert lately.is_next(5.0)
         lately.add(np.full((2, 2, 3), shade, np.uint8))
         assert lately.enough
-        assert lately.place()()[0, 0, 0] == shade
+        assert [p[0, 0, 0] for p in lately.pictures] == [shade]
 
 
 def test_a_still_is_an_avif_file_that_carries_its_layer() -> None:
