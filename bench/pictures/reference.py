@@ -58,7 +58,7 @@ _AUXILIARY_QUALITY = 128  # what the page asks for
 _SIDE = 640
 _LEAST_SCORE = 0.35  # of a box that has to be found again
 _IOU = 0.5
-_PRESET = "slow"
+_PRESET = "veryslow"
 _GRID = {  # longer side in pixels -> CRFs
     640: (51, 48, 45, 41, 37),
     480: (51, 47, 42, 37, 32),
