@@ -1,6 +1,7 @@
 """Training of fusion: machine latent, auxiliary picture and reference -> the preview.
 
-    loss = log(squared error) / 2 + 1 - likeness of structure     of each crop
+    loss = log(squared error) / 2 + 1 - likeness of structure   of each crop
+           + how differently the camera's encoder sees them     of those without an auxiliary layer
 
 The logarithm makes every rate count alike: a percent less error is worth as much at 40 dB as at 20.
 Each crop has its own choice of layers, so that one network serves every case that the cloud meets.
@@ -29,6 +30,7 @@ from common.coding.coefficients import CoefficientModel
 from train.crops import Crops, CropStream, Pixels, marked, pictures
 from train.machine import load_network
 from train.run import Bar, Every, Run, Schedule, Trainee, fed, qualities, stopping
+from train.seen import apart
 from train.sequences import from_clip
 
 TABLES = "auxiliary.npz"
@@ -49,6 +51,7 @@ class Recipe(Schedule):
     alone: float = 0.2  # of those without: have no reference either; y_hat says little of light
     blind: float = 0.05  # have no machine latent: a recognise layer is below
     similarity: float = 1.0  # weight of the likeness of structure
+    features: float = 0.5  # weight of what the encoder sees
 
 
 class Restorer(Trainee):
@@ -99,7 +102,7 @@ def train(
     torch.manual_seed(recipe.seed)
     random.seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    base = load_network(machine)[0].machine.to(device)
+    base = load_network(machine)[0].machine.requires_grad_(False).to(device)
     run = _prepare(recipe, folder, base.config.latent, start, device)
     stream = loader(recipe, folders, clips, auxiliary, recipe.seed + run.step, data)
     save = Every(recipe.save_every, run)
@@ -210,7 +213,7 @@ def where(has: Tensor, pictures: Tensor) -> Tensor:
     return out.contiguous(memory_format=torch.channels_last)
 
 
-NAMES = ("loss", "psnr_base", "psnr_auxiliary", "psnr_reference", "gain_auxiliary")
+NAMES = ("loss", "psnr_base", "psnr_auxiliary", "psnr_reference", "gain_auxiliary", "seen")
 
 
 def _step(run: FusionRun, base: MachineModel, crops: Crops) -> Tensor:
@@ -228,10 +231,15 @@ def _step(run: FusionRun, base: MachineModel, crops: Crops) -> Tensor:
     error = (preview - made.x).square().flatten(1).mean(1)
     alike = likeness(_luma(preview), _luma(made.x))
     loss = (0.5 * (error + 1e-5).log() + recipe.similarity * (1 - alike)).mean()
+    auxiliary, reference = made.flags[:, 1] > 0, made.flags[:, 2] > 0
+    seen = error.new_full((), torch.nan)
+    if recipe.features and (bare := (~auxiliary).nonzero().flatten()).numel():
+        with torch.autocast(run.device.type, torch.bfloat16):
+            seen = apart(base.encoder, preview[bare], made.x[bare])
+        loss = loss + recipe.features * seen * (len(bare) / len(error))
     run.descend(loss)
     psnr = -10 * error.detach().clamp(min=1e-10).log10()
     before = -10 * (made.decoded - made.x).square().flatten(1).mean(1).clamp(min=1e-10).log10()
-    auxiliary, reference = made.flags[:, 1] > 0, made.flags[:, 2] > 0
     return torch.stack(
         [
             loss.detach(),
@@ -239,6 +247,7 @@ def _step(run: FusionRun, base: MachineModel, crops: Crops) -> Tensor:
             psnr[auxiliary].mean(),
             psnr[~auxiliary & reference].mean(),
             (psnr - before)[auxiliary].mean(),
+            seen.detach(),
         ]
     )
 

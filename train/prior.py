@@ -34,9 +34,9 @@ from train.fusion import Inputs, inputs, load_fusion, loader
 from train.fusion import Recipe as Crop
 from train.machine import load_network
 from train.run import Bar, Every, Run, Schedule, Trainee, stopping
+from train.seen import EDGES, apart
 
 _LEAST_ERROR = 1e-4  # of a preview, in squares of 1: those at 40 dB do not count for more
-_FEATURES = (3, 5)  # so many layers of the trunk: at 1/4, at 1/8
 
 
 @dataclass
@@ -145,7 +145,7 @@ def train(
     random.seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
     below = Below(
-        channels_last(load_network(machine)[0].machine.eval().to(device)),
+        channels_last(load_network(machine)[0].machine.eval().requires_grad_(False).to(device)),
         load_fusion(fusion)[0].to(device),
         Crop(batch=recipe.crops, size=recipe.crop_size),
     )
@@ -214,10 +214,10 @@ def _step(run: PriorRun, base: MachineModel, x: Tensor, preview: Tensor, flags: 
         guess = network.prior((1 - part) * x + part * start, preview, flags, strength, t)
     error, before = _error(guess, x), _error(preview, x)
     closeness = (error / (before + _LEAST_ERROR)).mean()
-    loss, features, told = closeness, torch.zeros(()), torch.zeros(())
+    loss, features, told = closeness, *error.new_zeros(2)
     if run.progress >= recipe.finish:
         with torch.autocast(run.device.type, torch.bfloat16):
-            features = _difference(base, guess, x)
+            features = apart(base.encoder, guess, x, EDGES)
             real, drawn, praise = _opinions(network.critic, guess, x, preview, sigma)
         loss = closeness + recipe.features * features
         pull = recipe.critic * _pull(network, loss, -praise)
@@ -240,21 +240,6 @@ def _step(run: PriorRun, base: MachineModel, x: Tensor, preview: Tensor, flags: 
 def _error(x: Tensor, y: Tensor) -> Tensor:
     mean: Tensor = (x - y).square().flatten(1).mean(1)
     return mean
-
-
-def _difference(base: MachineModel, guess: Tensor, x: Tensor) -> Tensor:
-    """How far the machine codec's trunk sees the two apart; 1: as far as its features are large."""
-    parts = []
-    one, other = guess - 0.5, x - 0.5
-    at = 0
-    for end in _FEATURES:
-        layers = base.encoder.trunk[at:end]
-        one = layers(one)
-        with torch.no_grad():
-            other = layers(other)
-        parts.append((one - other).abs().mean() / (other.abs().mean() + 1e-3))
-        at = end
-    return torch.stack(parts).float().mean()
 
 
 def _opinions(

@@ -19,6 +19,7 @@ from tests.human import made, tiny_tables
 from tests.train.scenes import make_folder
 from tests.weights import tiny_weights
 from train import auxiliary, crops, fusion, human, machine, prior
+from train.seen import EDGES, apart
 
 CPU = torch.device("cpu")
 
@@ -166,3 +167,20 @@ def test_likeness_is_one_for_the_same_and_falls() -> None:
     assert float(fusion.likeness(x, x)) == pytest.approx(1, abs=1e-4)
     noisy = [float(fusion.likeness(x, x + s * torch.randn_like(x))) for s in (0.02, 0.1, 0.4)]
     assert 1 > noisy[0] > noisy[1] > noisy[2]
+
+
+@pytest.mark.parametrize("ends", [EDGES, None])
+def test_the_same_is_seen_alike_and_less_the_more_it_differs(
+    ends: tuple[int, ...] | None, below: Path
+) -> None:
+    encoder = machine.load_network(below)[0].machine.encoder.requires_grad_(False)
+    only = {} if ends is None else {"ends": ends}
+    x = torch.from_numpy(made(np.random.default_rng(4), 128, 128)).permute(2, 0, 1)[None] / 255
+    assert float(apart(encoder, x, x, **only)) == 0
+    noise = torch.randn_like(x)
+    seen = [float(apart(encoder, x + s * noise, x, **only)) for s in (0.01, 0.05, 0.2)]
+    assert 0 < seen[0] < seen[1] < seen[2]
+    picture = (x + 0.1 * noise).requires_grad_()
+    apart(encoder, picture, x, **only).backward()
+    assert picture.grad is not None
+    assert picture.grad.abs().max() > 0
