@@ -16,6 +16,9 @@ app = typer.Typer(no_args_is_help=True, help="Measure glimpse; results land in d
 
 Out = Annotated[Path, typer.Option(help="Folder for the JSON and the plot.")]
 Weights = Annotated[Path, typer.Option(help="Weights folder.")]
+Kept = Annotated[
+    Path, typer.Option(help="Folder where opponents' results are kept for the next time.")
+]
 
 
 @app.command(name="rate-accuracy")
@@ -34,9 +37,7 @@ def rate_accuracy(
     most: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
     draws: Annotated[int, typer.Option(min=0, help="Bootstrap draws for the intervals.")] = 200,
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
-    kept: Annotated[
-        Path, typer.Option(help="Folder where opponents' results are kept for the next time.")
-    ] = Path("cache/rate-accuracy"),
+    kept: Kept = Path("cache/rate-accuracy"),
 ) -> None:
     """Bytes on disk against mAP, ours and the opponents', from picture files to boxes."""
     from rich.console import Console
@@ -285,6 +286,7 @@ def video(
         list[str] | None, typer.Option(help="Only this video codec: x265 or svt-av1; repeatable.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    kept: Kept = Path("cache/video"),
 ) -> None:
     """Our intra and inter layers against x265 and SVT-AV1: bytes at equal detection."""
     from rich.console import Console
@@ -297,7 +299,7 @@ def video(
     try:
         figures = measure(
             clip, out, weights, pixel_run, fps=fps, seconds=seconds, jobs=jobs,
-            codecs=codec or tuple(VIDEO_CODECS),
+            codecs=codec or tuple(VIDEO_CODECS), kept=kept,
         )  # fmt: skip
     except (GlimpseError, FileNotFoundError) as error:
         raise typer.BadParameter(str(error)) from None

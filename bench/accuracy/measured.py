@@ -1,13 +1,12 @@
 """Opponents measured: every picture through every setting, and what each detector finds then.
 
-Worker processes share the pictures out. What was measured is kept, under a name made of all that
-it depends on, so that another weights folder of ours does not measure the opponents again.
+Worker processes share the pictures out. What was measured is kept (kept.py), so that another
+weights folder of ours does not measure the opponents again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -22,12 +21,13 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
+from bench import kept
 from bench.accuracy.matching import Found
 from bench.accuracy.opponents import SIDE, Opponent, Source
 from bench.accuracy.pixel import MIN_SCORE, PixelDetector
 from edge.capture.picture import read_picture
 
-_VERSION = 1  # of how it is measured: a change makes everything be measured anew
+_VERSION = 2  # of how it is measured: a change makes everything be measured anew
 
 Look = tuple[str, int]
 """Which detector, and the longer side in pixels at which it looks."""
@@ -50,10 +50,10 @@ class Bench:
         pictures: Sequence[Path],
         detectors: Mapping[str, PixelDetector],
         pool: ProcessPoolExecutor,
-        kept: Path,
+        folder: Path,
     ) -> None:
         self._pictures, self._detectors = pictures, detectors
-        self._pool, self._kept = pool, kept
+        self._pool, self._kept = pool, folder
         content = hashlib.sha256()
         for path in pictures:
             content.update(hashlib.sha256(path.read_bytes()).digest())
@@ -61,17 +61,17 @@ class Bench:
 
     def measure(self, opponent: Opponent, looks: Sequence[Look]) -> Measured:
         """All pictures through `opponent`, or what was kept of the last time."""
-        path = self._kept / f"{opponent.name}-{self._key(opponent, looks)}.npz"
+        path = kept.place(self._kept, opponent.name, self._about(opponent, looks))
         if path.exists():
-            return _read(path, looks)
+            return _measured(kept.read(path), looks)
         task = partial(_one, opponent, tuple(looks))
         rows = self._pool.map(task, self._pictures, chunksize=4)
         measured = _join(list(track(rows, opponent.name, total=len(self._pictures))), looks)
-        _write(path, measured, looks)
+        kept.write(path, _arrays(measured, looks))
         return measured
 
-    def _key(self, opponent: Opponent, looks: Sequence[Look]) -> str:
-        about = {
+    def _about(self, opponent: Opponent, looks: Sequence[Look]) -> dict[str, Any]:
+        return {
             "version": _VERSION,
             "pictures": self._content,
             "opponent": opponent.about(),
@@ -79,7 +79,6 @@ class Bench:
             "looks": [(self._detectors[name].digest, side) for name, side in looks],
             "min_score": MIN_SCORE,
         }
-        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -123,25 +122,17 @@ def _join(
     return Measured(bytes_[..., 0].T, bytes_[..., 1].T, found)
 
 
-def _write(path: Path, measured: Measured, looks: Sequence[Look]) -> None:
-    arrays: dict[str, NDArray[Any]] = {"sizes": measured.sizes, "payloads": measured.payloads}
+def _arrays(measured: Measured, looks: Sequence[Look]) -> kept.Arrays:
+    arrays: kept.Arrays = {"sizes": measured.sizes, "payloads": measured.payloads}
     for i, look in enumerate(looks):
-        found = measured.found[look]
-        arrays[f"counts{i}"] = np.array([[len(boxes) for boxes in row] for row in found])
-        arrays[f"boxes{i}"] = np.concatenate([boxes for row in found for boxes in row])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_suffix(".part")
-    with partial_path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    partial_path.replace(path)
+        arrays |= kept.packed([boxes for row in measured.found[look] for boxes in row], str(i))
+    return arrays
 
 
-def _read(path: Path, looks: Sequence[Look]) -> Measured:
-    with np.load(path, allow_pickle=False) as arrays:
-        found = {}
-        for i, look in enumerate(looks):
-            counts = arrays[f"counts{i}"]
-            boxes = np.split(arrays[f"boxes{i}"], np.cumsum(counts.ravel())[:-1])
-            step = counts.shape[1]
-            found[look] = [boxes[at : at + step] for at in range(0, len(boxes), step)]
-        return Measured(arrays["sizes"], arrays["payloads"], found)
+def _measured(arrays: kept.Arrays, looks: Sequence[Look]) -> Measured:
+    found = {}
+    step = arrays["sizes"].shape[1]
+    for i, look in enumerate(looks):
+        boxes = kept.unpacked(arrays, str(i))
+        found[look] = [boxes[at : at + step] for at in range(0, len(boxes), step)]
+    return Measured(arrays["sizes"], arrays["payloads"], found)

@@ -2,27 +2,31 @@
 
 Tasks are shared out to worker processes of one thread each; a worker holds the clip and both
 detectors. Ours goes the way of `glimpse-edge run`: encoder, chain, bytes, and from bytes alone to
-boxes. A video's pictures go to the pixel detector, scaled back to the size at which it looks.
+boxes. A video's pictures go to the pixel detector, scaled back to the size at which it looks; what
+was found there is kept (kept.py).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from bench import kept
 from bench.accuracy.matching import Found
 from bench.accuracy.pixel import MIN_SCORE, PixelDetector
 from bench.accuracy.rate_accuracy import as_found
 from bench.video.clips import Clip, read_clip
-from bench.video.codecs import VideoSetting, decode, encode
+from bench.video.codecs import VideoSetting, decode, encode, options, versions
 from cloud.detector import LayerDetector
 from cloud.weights import load_weights as load_for_cloud
 from common.codec import Coded
@@ -42,6 +46,7 @@ HOLD: float = EdgeSettings.model_fields["hold"].default
 PIXEL_SIDE = 640  # longer side in pixels at which the pixel detector looks
 
 _BATCH = 8
+_VERSION = 1  # of how it is measured: a change makes everything be measured anew
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Take:
     second_half: bool
     weights: Path
     pixel_run: Path
+    kept: Path
 
     def read(self) -> Clip:
         """The clip. Raises BadPicture."""
@@ -61,7 +67,7 @@ class Take:
 
     def studio(self) -> Studio:
         """Raises as `read` does, and ModelMismatch or FileNotFoundError."""
-        return Studio(self.read(), self.fps, self.weights, self.pixel_run)
+        return Studio(self.read(), self.fps, self.weights, self.pixel_run, self.kept)
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,15 @@ Task = Clean | Ours | VideoSetting
 class Studio:
     """A clip with all that is needed to measure on it."""
 
-    def __init__(self, clip: Clip, fps: float, weights: Path, pixel_run: Path) -> None:
-        self._clip, self._fps = clip, fps
+    def __init__(
+        self, clip: Clip, fps: float, weights: Path, pixel_run: Path, folder: Path
+    ) -> None:
+        """folder: where what the video codecs made of the clip is kept for the next time."""
+        self._clip, self._fps, self._kept = clip, fps, folder
+        content = hashlib.sha256()
+        for picture in clip.pictures:
+            content.update(picture.tobytes())
+        self._content = content.hexdigest()
         self._edge: EdgeWeights = load_for_edge(weights)
         self._layers = LayerDetector(load_for_cloud(weights), threads=1, min_score=MIN_SCORE)
         self._pixels = PixelDetector(pixel_run)
@@ -131,16 +144,35 @@ class Studio:
         return Rated(CLEAN, "RGB", PIXEL_SIDE, pictures[0].size, self._looked_at(pictures))
 
     def _video(self, setting: VideoSetting) -> Rated:
-        stream = encode(self._clip.pictures, setting, self._fps)
-        count = len(stream.packets)
+        path = kept.place(self._kept, setting.codec, self._about(setting))
+        if not path.exists():
+            stream = encode(self._clip.pictures, setting, self._fps)
+            sizes = {
+                "bytes": np.array(sum(map(len, stream.packets))),
+                "file_bytes": np.array(stream.file_bytes),
+            }
+            kept.write(path, sizes | kept.packed(self._looked_at(decode(stream, setting))))
+        arrays, count = kept.read(path), len(self._clip.pictures)
         return Rated(
             setting.codec,
             str(setting),
             setting.side,
-            sum(map(len, stream.packets)) / count,
-            self._looked_at(decode(stream, setting)),
-            stream.file_bytes / count,
+            int(arrays["bytes"]) / count,
+            kept.unpacked(arrays),
+            int(arrays["file_bytes"]) / count,
         )
+
+    def _about(self, setting: VideoSetting) -> dict[str, Any]:
+        return {
+            "version": _VERSION,
+            "pictures": self._content,
+            "fps": self._fps,
+            "setting": asdict(setting),
+            "options": options(setting.codec),
+            "codecs": versions(),
+            "look": [self._pixels.digest, PIXEL_SIDE],
+            "min_score": MIN_SCORE,
+        }
 
     def _looked_at(self, pictures: Sequence[Pixels]) -> list[Found]:
         return [

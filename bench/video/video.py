@@ -90,8 +90,11 @@ def video(
     seconds: float = 30.0,
     codecs: Sequence[str] = tuple(VIDEO_CODECS),
     jobs: int = 2,
+    kept: Path = Path("cache/video"),
 ) -> dict[str, Any]:
     """Measures, writes video.json and .png into `out`, returns the figures.
+
+    kept  folder where the video codecs' results are kept for the next time
 
     A clip whose first half the weights' tables were counted on is measured on its second half.
     Raises BadPicture, BadSettings, ModelMismatch and FileNotFoundError for what cannot be measured.
@@ -106,7 +109,8 @@ def video(
         theirs, ours = pixel.classes, len(manifest.labels)
         raise ModelMismatch(f"{pixel_run} knows {theirs} classes, {weights} {ours}")
     takes = [
-        Take(clip, fps, seconds, counted_on(manifest, clip), weights, pixel_run) for clip in clips
+        Take(clip, fps, seconds, counted_on(manifest, clip), weights, pixel_run, kept)
+        for clip in clips
     ]
     read = [take.read() for take in takes]  # what is wrong with any is said before it takes long
     tasks: list[Task] = [Ours(side, QUALITIES) for side in SIDES]

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.__main__ import app
-from bench.video import clips
+from bench.video import clips, points
 from bench.video import video as bench_video
 from bench.video.codecs import NEVER
 from bench.video.video import counted_on, settings
@@ -32,7 +32,8 @@ def studio(tmp_path_factory):
 def measure(studio, out, *more, clip="yard.mkv"):
     options = ["--clip", str(studio / clip), "--out", str(out), "--jobs", "1"]
     folders = ["--weights", str(studio / "weights"), "--pixel-run", str(studio / "pixel")]
-    return CliRunner().invoke(app, ["video", *options, *folders, *more])
+    kept = ["--kept", str(out / "kept")]
+    return CliRunner().invoke(app, ["video", *options, *folders, *kept, *more])
 
 
 @pytest.fixture
@@ -103,6 +104,22 @@ def test_inter_layers_save_bytes_and_are_compared_with_every_video(studio, few, 
             assert set(found) == {"map", "map50", "map_mp4"}
     assert len(clip["our_points"]) == 4
     assert all(set(p["times_best_video"]) == {"pixel", "own"} for p in clip["our_points"])
+
+
+def test_what_the_videos_gave_is_kept_for_other_weights_of_ours(studio, few, tmp_path, monkeypatch):
+    assert measure(studio, tmp_path, "--codec", "x265").exit_code == 0
+    first = json.loads((tmp_path / "video.json").read_text())["clips"]
+    assert len(list((tmp_path / "kept").iterdir())) == 3
+
+    def never(*_):
+        raise AssertionError("coded again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(points, "encode", never)
+        assert measure(studio, tmp_path, "--codec", "x265").exit_code == 0
+    assert json.loads((tmp_path / "video.json").read_text())["clips"] == first
+    assert measure(studio, tmp_path, "--codec", "x265", "--fps", "2").exit_code == 0
+    assert len(list((tmp_path / "kept").iterdir())) == 6  # other pictures
 
 
 def test_a_clip_that_tables_were_counted_on_is_measured_on_its_other_half(studio, few, tmp_path):
