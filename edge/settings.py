@@ -31,7 +31,6 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from common.coding.temporal import USUAL_HOLD
 from common.errors import BadSettings
 from edge.capture.address import shown
 from edge.capture.masks import Point, mask_faults
@@ -143,12 +142,12 @@ class EdgeSettings(BaseSettings):
         description="Layers from one that stands alone to the next; those between code what "
         "changed. 1: all stand alone, as is best for a camera that moves.",
     )
-    hold: float = Field(
-        USUAL_HOLD,
+    hold: float | None = Field(
+        None,
         ge=0.5,
         le=1,
         description="How far a value may drift before an inter layer codes a change, in "
-        "quantisation steps; 0.5 is plain rounding.",
+        "quantisation steps; 0.5 is plain rounding; none: 0.6 at quality 0 to 0.9 at quality 1.",
     )
     budget: str | None = Field(
         None,

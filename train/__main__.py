@@ -257,6 +257,21 @@ def export(
 
 
 @app.command()
+def lower(
+    levels: Annotated[
+        float, typer.Option(min=0, max=1, help="By so much of the step between two anchors.")
+    ],
+    run: Annotated[Path, typer.Option(help="Folder of the machine run.")] = Path("runs/machine"),
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/lower"),
+) -> None:
+    """A codec whose quality 0 takes fewer bytes than was trained, and finds less."""
+    from train.lower import lower as write
+
+    write(run, levels, out)
+    typer.echo(str(out / "last.pt"))
+
+
+@app.command()
 def opponent(
     run: Annotated[Path, typer.Option(help="Folder of the pixel run.")] = Path("runs/pixel"),
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("weights/pixel"),

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.coding.temporal import USUAL_HOLD
+from common.coding.temporal import usual_hold
 from train.machine import Network
 from train.recognise import Recognition
 
@@ -25,7 +25,7 @@ def detect(network: Network) -> Profile:
     @torch.inference_mode()
     def integers(y: Tensor, quality: int, last: Ints | None) -> Ints:
         gain, _ = network.machine.gains(0, torch.tensor([quality / 255]))
-        return _rounded(y * gain, last)
+        return _rounded(y * gain, last, usual_hold(quality))
 
     return integers
 
@@ -37,16 +37,16 @@ def recognise(recognition: Recognition) -> Profile:
     def integers(y: Tensor, quality: int, last: Ints | None) -> Ints:
         gain, _ = recognition.gains(0, torch.tensor([quality / 255]))
         s, _ = recognition.summariser(y, torch.ones_like(y[:, :1]))
-        return _rounded(s * gain, last)
+        return _rounded(s * gain, last, usual_hold(quality))
 
     return integers
 
 
-def _rounded(x: Tensor, last: Ints | None) -> Ints:
+def _rounded(x: Tensor, last: Ints | None, hold: float) -> Ints:
     """Rounded, and held where the layer before has nearly the same."""
     wanted: NDArray[Any] = x[0].numpy()
     nearest = np.rint(wanted)
     if last is not None:
-        nearest = np.where(np.abs(wanted - last) < USUAL_HOLD, last, nearest)
+        nearest = np.where(np.abs(wanted - last) < hold, last, nearest)
     rounded: Ints = nearest.astype(np.int16)
     return rounded

@@ -22,7 +22,6 @@ from bench.report import write_report
 from bench.video.clips import read_clip
 from cloud.detector import LayerDetector
 from cloud.weights import load_weights as load_for_cloud
-from common.coding.temporal import USUAL_HOLD
 from common.errors import BadSettings
 from edge.capture.picture import Picture, read_picture
 from edge.coding.chain import Chain
@@ -142,11 +141,7 @@ def _chains(
 ) -> dict[str, Any]:
     """Mean bytes of a clip's layers, each leaning on the one before where the weights can."""
     sizes: dict[tuple[Precision, float], list[int]] = {}
-    chains = {
-        (p, q): Chain(encoder, hold=USUAL_HOLD)
-        for p, encoder in encoders.items()
-        for q in qualities
-    }
+    chains = {(p, q): Chain(encoder) for p, encoder in encoders.items() for q in qualities}
     clip = read_clip(path, _FPS, _SECONDS)
     for pixels in track(clip.pictures, clip.name):
         picture = Picture.whole(pixels)

@@ -29,7 +29,7 @@ from bench.accuracy.rate_accuracy import as_found
 from bench.report import write_report
 from bench.video.clips import Clip, read_clip
 from bench.video.codecs import NEVER, VideoSetting, decode, encode, versions
-from bench.video.points import HOLD, KEY_EVERY
+from bench.video.points import KEY_EVERY
 from cloud.detector import LayerDetector
 from cloud.pictures.avif import read_still
 from cloud.pictures.human import HUMAN, HumanDecoder
@@ -145,7 +145,7 @@ class _Scene:
         self._at = _shown_at(clip, every)
         self._past = past
         self._encoder = encoder = Encoder(load_for_edge(weights), threads=2, side=_SIDE)
-        chain = Chain(encoder, key_every=KEY_EVERY, hold=HOLD)
+        chain = Chain(encoder, key_every=KEY_EVERY)
         plan = Plan(round(255 * quality), round(255 * quality), None)
         self._layers = [
             chain.code(encoder.analyse(Picture.whole(pixels)), plan) for pixels in clip.pictures

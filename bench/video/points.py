@@ -42,7 +42,6 @@ from train.data import Pixels
 CLEAN = "uncompressed"
 INTRA, INTER = "glimpse intra", "glimpse inter"
 KEY_EVERY: int = EdgeSettings.model_fields["key_every"].default
-HOLD: float = EdgeSettings.model_fields["hold"].default
 PIXEL_SIDE = 640  # longer side in pixels at which the pixel detector looks
 
 _BATCH = 8
@@ -186,7 +185,7 @@ class Studio:
     def _ours(
         self, encoder: Encoder, analyses: Sequence[Analysis], quality: float, key_every: int
     ) -> Rated:
-        chain = Chain(encoder, key_every=key_every, hold=HOLD)
+        chain = Chain(encoder, key_every=key_every)
         step = round(255 * quality)
         plan = Plan(best=step, least=step)
         sent = [chain.code(analysis, plan) for analysis in analyses]

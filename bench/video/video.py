@@ -30,9 +30,10 @@ from bench.video.codecs import (
     versions,
 )
 from bench.video.plot import plot
-from bench.video.points import HOLD, INTRA, KEY_EVERY, PIXEL_SIDE, Clean, Ours, Take, Task, studio
+from bench.video.points import INTRA, KEY_EVERY, PIXEL_SIDE, Clean, Ours, Take, Task, studio
 from bench.video.rows import clip_row
 from cloud.weights import load_weights
+from common.coding.temporal import usual_hold
 from common.errors import ModelMismatch
 from common.manifest import Manifest
 
@@ -124,7 +125,7 @@ def video(
         "pixel_detector": {**pixel.about, "side": PIXEL_SIDE},
         "fps": fps,
         "key_layer_every": KEY_EVERY,
-        "hold": HOLD,
+        "hold": [usual_hold(0), usual_hold(255)],
         "truths": _TRUTHS,
         "true_score": TRUE_SCORE,
         "boxes_a_picture_of_a_class_that_is_scored": SEEN_OFTEN,

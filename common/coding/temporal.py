@@ -31,7 +31,7 @@ import numpy as np
 from common.coding.contexts import MOST, SIGN, Ints, Shape, buckets, framed, surroundings
 
 MOST_CHANGE = 2 * MOST
-USUAL_HOLD = 0.7  # quantisation steps; an encoder's choice that tables are counted with
+_HOLD = (0.6, 0.9)  # quantisation steps, at the lowest and at the highest quality
 
 _SIDE = buckets([1, 2, 4, 8, 16], 4 * 64 + 1)
 _RING = buckets([1, 3, 8, 20], 4 * 64 + 1)
@@ -46,6 +46,16 @@ _BESIDE = (_SIDE[:, None] * _RINGS + _RING) * (_MOVES * _OWNS)
 BESIDE: list[list[int]] = _BESIDE.tolist()
 
 SHAPE = Shape(counts=6 * _RINGS * _MOVES * _OWNS, near=3 * 2 * 3, lean=3 * (2 * _BACK + 1) * _SIGNS)
+
+
+def usual_hold(quality: int) -> float:
+    """How far a value may usually drift at quality 0..255 before a change is coded, in steps.
+
+    An encoder's choice, which tables are counted with. Steps are coarse where quality is low: there
+    the same drift costs more of what is found.
+    """
+    low, high = _HOLD
+    return low + (high - low) * quality / 255
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,12 @@ class Chain:
     """The layers of one camera, from one boot.
 
     key_every  layers from one intra layer to the next, 1 (no inter layers) to 50
-    hold       0.5..1, see edge/coding/encoder.py
+    hold       0.5..1, see `quantise` in edge/coding/encoder.py; None: as is usual for the quality
     """
 
-    def __init__(self, encoder: Encoder, *, key_every: int = MAX_CHAIN, hold: float = 0.5) -> None:
+    def __init__(
+        self, encoder: Encoder, *, key_every: int = MAX_CHAIN, hold: float | None = None
+    ) -> None:
         if not 1 <= key_every <= MAX_CHAIN:
             raise BadSettings(f"key_every {key_every} is outside 1..{MAX_CHAIN}")
         self._encoder = encoder

@@ -20,6 +20,7 @@ from PIL import Image
 
 from common.bitstream import SIDE_STEP_PX
 from common.codec import Coded, MachineCodec
+from common.coding.temporal import usual_hold
 from common.errors import BadPicture, BadSettings
 from common.geometry import MAX_SIDE_PX, STRIDE, working_size
 from edge.capture.picture import Picture, Pixels, scale
@@ -157,11 +158,11 @@ class Encoder:
         profile: int = 0,
         *,
         last: Coded | None = None,
-        hold: float = 0.5,
+        hold: float | None = None,
     ) -> Coded:
         """A layer as planned: the first that fits, from `best` down in growing steps.
 
-        last  the layer before, for an inter layer; `hold` is then as in `quantise`
+        last  the layer before, for an inter layer; `hold` is then as in `quantise`, or as is usual
 
         Coarser than `layer_within`, and mostly done at the first try: rate control follows the
         scene by small steps of `best`.
@@ -193,11 +194,12 @@ class Encoder:
         quality: int,
         profile: int,
         last: Coded | None = None,
-        hold: float = 0.5,
+        hold: float | None = None,
     ) -> Coded:
         log_gain, y = self._log_gain[profile], self._latent(analysis, profile)
         if last is not None:
-            integers = quantise(y, log_gain, quality, last.y, hold)
+            held = usual_hold(quality) if hold is None else hold
+            integers = quantise(y, log_gain, quality, last.y, held)
             return self._codec.encode_inter(integers, last, quality=quality)
         return self._coded(analysis, quantise(y, log_gain, quality), quality, profile)
 

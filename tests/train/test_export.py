@@ -13,7 +13,6 @@ from cloud.detector import LayerDetector
 from cloud.models.detector import DetectorConfig
 from cloud.models.machine import MachineConfig
 from cloud.weights import load_weights as load_for_cloud
-from common.coding.temporal import USUAL_HOLD
 from edge.capture.picture import Picture
 from edge.coding.chain import Chain
 from edge.coding.encoder import Encoder
@@ -100,7 +99,7 @@ def test_the_edge_summarises_what_the_cloud_recognises(exported):
 def test_the_weights_code_chains(exported):
     edge, cloud = load_for_edge(exported), load_for_cloud(exported)
     encoder = Encoder(edge, threads=1)
-    chain, last = Chain(encoder, hold=USUAL_HOLD), None
+    chain, last = Chain(encoder), None
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     for place in (1, 2, 3):
         analysis = encoder.analyse(Picture.whole(pixels))

@@ -5,6 +5,7 @@ import pytest
 
 from common.bitstream import Kind, is_inter
 from common.codec import Coded, MachineCodec
+from common.coding.temporal import usual_hold
 from common.errors import BadSettings
 from edge.capture.picture import Picture
 from edge.coding.chain import Chain
@@ -48,7 +49,7 @@ def read(weights: EdgeWeights, layers: list[Coded]) -> list[Coded]:
 def test_a_chain_is_read_as_it_was_coded(
     encoder: Encoder, weights: EdgeWeights, frames: list[Analysis]
 ) -> None:
-    chain = Chain(encoder)
+    chain = Chain(encoder, hold=0.5)
     coded = [chain.code(frame, FREE) for frame in frames]
     assert [c.place for c in coded] == list(range(1, 13))
     for made, back, frame in zip(coded, read(weights, coded), frames, strict=True):
@@ -65,6 +66,15 @@ def test_holding_makes_it_shorter(encoder: Encoder, frames: list[Analysis]) -> N
         chain = Chain(encoder, hold=hold)
         sizes.append(sum(len(chain.code(frame, FREE).data) for frame in frames))
     assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_the_usual_hold_grows_with_quality(encoder: Encoder, frames: list[Analysis]) -> None:
+    holds = [usual_hold(quality) for quality in range(256)]
+    assert holds == sorted(holds)
+    assert [holds[0], holds[-1]] == pytest.approx([0.6, 0.9])
+    usual, same = Chain(encoder), Chain(encoder, hold=usual_hold(FREE.best))
+    for frame in frames:
+        assert usual.code(frame, FREE).data == same.code(frame, FREE).data
 
 
 @pytest.mark.parametrize("every", [1, 2, 5])
