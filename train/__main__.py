@@ -272,6 +272,25 @@ def lower(
 
 
 @app.command()
+def lean(
+    data: Data,
+    depths: Annotated[
+        tuple[int, int, int], typer.Option(help="Bottlenecks of the encoder at 1/4, 1/8, 1/16.")
+    ],
+    run: Annotated[Path, typer.Option(help="Folder of the machine run.")] = Path("runs/machine"),
+    out: Out = Path("runs/lean"),
+    minutes: Minutes = 20,
+    batch: int = 16,
+    device: Device = "auto",
+) -> None:
+    """A codec with a smaller encoder, taught the other's latent: a start for `train machine`."""
+    from train.lean import lean as write
+
+    threads()
+    write(run, depths, Recipe(minutes=minutes, batch=batch), data, out, _device(device))
+
+
+@app.command()
 def opponent(
     run: Annotated[Path, typer.Option(help="Folder of the pixel run.")] = Path("runs/pixel"),
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("weights/pixel"),

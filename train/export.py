@@ -112,6 +112,7 @@ def export(
             "steps": str(state["step"]),
             "recipe": json.dumps(state["recipe"]),
             "clips": ", ".join(f"first half of {clip.name}" for clip in clips),
+            "machine": json.dumps(state["machine"]),
             "detector": json.dumps(state["detector"]),
             "torch": torch.__version__,
         },

@@ -9,6 +9,7 @@ weights      int8 per output channel, in 7 bits: two products with a byte then f
              where processors without VNNI add them up, so the result is the same on all of them
 activations  uint8 per tensor, from the mean of the pictures' extremes: what is rarer is clipped,
              and the usual values keep more steps
+first layer  on blocks of pixels, fed with the picture's own bytes (blocks.py)
 last layers  float: the steps of an 8-bit latent would be as coarse as its integers are
 """
 
@@ -28,6 +29,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from train import blocks
 from train.data import Pixels
 from train.evaluate import pad
 
@@ -40,9 +42,11 @@ def int8(network: bytes, pictures: Iterable[Pixels]) -> bytes:
     Raises ValueError for no pictures.
     """
     reader = _Pictures(pictures)
+    model = onnx.load_from_string(network)
+    scale = blocks.begin(model)
     with tempfile.TemporaryDirectory() as folder:  # the quantiser works on files
         given, ready, done = (Path(folder) / f"{name}.onnx" for name in ("given", "ready", "done"))
-        given.write_bytes(network)
+        onnx.save(model, given)
         quant_pre_process(given, ready, skip_symbolic_shape=True)
         quantize_static(
             ready,
@@ -57,7 +61,12 @@ def int8(network: bytes, pictures: Iterable[Pixels]) -> bytes:
             nodes_to_exclude=last_convolutions(onnx.load(ready)),
             extra_options={"CalibMovingAverage": True},
         )
-        return done.read_bytes()
+        model = onnx.load(done)
+    if scale is not None:
+        blocks.feed_bytes(model, scale)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def last_convolutions(model: onnx.ModelProto) -> list[str]:

@@ -45,8 +45,8 @@ class Recipe(Schedule):
     size: int = 320
     learning_rate: float = 1.2e-3
     weight_decay: float = 0.03
-    lambda_first: float = 120.0
-    lambda_ratio: float = 0.0015
+    lambda_first: float = 230.0
+    lambda_ratio: float = 0.0008
     inter: float = 0.5  # share of a batch
     hold: tuple[float, float] = (0.5, 0.9)  # in integers; drawn evenly for each batch
     follow: float = 1.0  # weight of agreement with the teacher, where there is one
@@ -121,7 +121,7 @@ def train(
     save, judge = Every(recipe.save_every, run), Every(recipe.evaluate_every, run)
     recent: list[Tensor] = []
     with stopping(run), Bar(run) as bar:
-        for batch in _batches(run, train_set):
+        for batch in batches(run, train_set):
             recent.append(step(run, batch.to(device), taught_by))
             bar.stepped()
             if run.step % 50 == 0:
@@ -137,7 +137,7 @@ def train(
     return run
 
 
-def _batches(run: MachineRun, data: CocoFolder) -> Iterator[Batch]:
+def batches(run: MachineRun, data: CocoFolder) -> Iterator[Batch]:
     """Batches until the run is over; no mosaics in its last part."""
     recipe, mosaic = run.recipe, run.progress < run.recipe.mosaic_off
     stream = _loader(data, recipe, recipe.seed + run.step, mosaic)
@@ -152,8 +152,13 @@ def prepared(
 ) -> MachineRun:
     """A run as its folder's checkpoint left it, or one that begins (with `start`'s weights)."""
 
+    saved = folder / "last.pt"
+    path = saved if saved.exists() else start
+    state = None if path is None else torch.load(path, map_location=device, weights_only=True)
+    config = MachineConfig() if state is None else MachineConfig(**state["machine"])
+
     def fresh() -> Network:
-        network = Network(MachineConfig(), DetectorConfig(classes=classes))
+        network = Network(config, DetectorConfig(classes=classes))
         return channels_last(network.to(device))
 
     network, average = fresh(), fresh()
@@ -165,8 +170,7 @@ def prepared(
     ]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
     run = MachineRun(folder, recipe, network, average, optimizer, device)
-    if not run.load() and start is not None:
-        state = torch.load(start, map_location=device, weights_only=True)
+    if not run.load() and state is not None:
         begun = state["average"]  # one from before may lack a rate proxy
         if state["detector"]["classes"] != classes:  # what scores classes begins anew
             begun = {k: v for k, v in begun.items() if not _SCORES.search(k)}

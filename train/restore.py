@@ -79,8 +79,11 @@ def unfolded(weights: Path) -> Network:
         return data
 
     try:
+        trained = {
+            name: json.loads(manifest.trained.get(name, "{}")) for name in ("machine", "detector")
+        }
         network = Network(
-            MachineConfig(), DetectorConfig(**json.loads(manifest.trained["detector"]))
+            MachineConfig(**trained["machine"]), DetectorConfig(**trained["detector"])
         )
         tensors = load(read("detector.safetensors"))
         gains, inverse = np.load(io.BytesIO(read("gains.npy"))), tensors.pop("log_inverse")
